@@ -1,0 +1,1 @@
+"""Boards: platforms, budgets, and what each one supports."""

@@ -1,0 +1,1 @@
+"""The network as gateware: plan, cores, accelerator, build."""

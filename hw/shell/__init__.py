@@ -1,0 +1,1 @@
+"""What surrounds the pipeline on a board."""

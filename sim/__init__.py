@@ -1,0 +1,1 @@
+"""Simulation: cocotb benches and the code that runs them on Verilator."""

@@ -1,0 +1,1 @@
+"""The network as numbers: training, folding, the integer model. Imports nothing above it."""

@@ -1,0 +1,1 @@
+"""Pretrained model files, each with its card."""
