@@ -3,11 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["PopstreamError", "unknown"]
+__all__ = ["MissingTool", "PopstreamError", "unknown"]
 
 
 class PopstreamError(Exception):
     """A user's mistake or a missing part of the machine; the message is one readable line."""
+
+
+class MissingTool(PopstreamError):
+    """A program or package a stage needs is not on this machine; the message names the remedy."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> PopstreamError:
