@@ -1,0 +1,324 @@
+"""The model file: a `.safetensors` whose header holds the graph and the card.
+
+The metadata has one entry, `popstream`, a JSON object:
+
+    format    1 nodes     one object a node, in order: op, name, inputs, and the operation's own
+    fields; an array field is
+              {"bits": shape} or {"integers": shape} and its data is the tensor `<node>.<field>`
+    classes   names
+    card      see `Card`
+
+Bits are stored as uint8, packed along the last axis in little-endian bit order, the rest of the
+last byte 0. Integers are int32. `samples.inputs` and `samples.labels` (uint8) are frames of the
+test set, so that a build can run real input where no data set is. Nothing in the file can run code;
+a reader checks all of it and says what is wrong where.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from sw.errors import PopstreamError
+from sw.network import Argmax, Binarise, Dense, Input, Network, Node, stored_fields
+
+__all__ = [
+    "ArtefactError",
+    "Card",
+    "Model",
+    "Samples",
+    "load",
+    "network_digest",
+    "save",
+    "write_file",
+]
+
+FORMAT = 1
+LARGEST = 1 << 30  # bytes; over this a file is refused unread
+
+OPERATIONS: dict[str, type[Node]] = {
+    "input": Input,
+    "binarise": Binarise,
+    "dense": Dense,
+    "argmax": Argmax,
+}
+
+
+class ArtefactError(PopstreamError):
+    """A model file that cannot be read or written; the message says what is wrong where."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a model comes from and how good it is.
+
+    Parameters
+    ----------
+    name, dataset : str
+    command : str
+        The command that trained it.
+    float_accuracy, integer_accuracy : float
+        Of the float network and of the integer network, on the full test set, as fractions in 0..1.
+    test_images : int
+        How many images that test set has.
+    notes : str
+        Anything a user should know.
+    """
+
+    name: str
+    dataset: str
+    command: str
+    float_accuracy: float
+    integer_accuracy: float
+    test_images: int
+    notes: str = ""
+
+    def __post_init__(self):
+        for item in fields(self):
+            value = getattr(self, item.name)
+            kind = {str: str, float: (float, int), int: int}[item.type]
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise ArtefactError(
+                    f"card: {item.name} must be {item.type.__name__}, not {value!r}"
+                )
+        for name in ("float_accuracy", "integer_accuracy"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ArtefactError(f"card: {name} must be in 0..1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Frames of the test set: inputs uint8 (k, *shape), labels uint8 (k,)."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model file, read: network, card, samples, and the network's digest (hex sha256)."""
+
+    network: Network
+    card: Card
+    samples: Samples
+    digest: str
+
+
+def _encode(network: Network) -> tuple[list[dict], dict[str, np.ndarray]]:
+    names = {kind: name for name, kind in OPERATIONS.items()}
+    nodes, tensors = [], {}
+    for node in network.nodes:
+        entry = {"op": names[type(node)], "name": node.name, "inputs": list(node.inputs)}
+        for item in stored_fields(type(node)):
+            value = getattr(node, item.name)
+            stored = item.metadata.get("stored")
+            if stored is None or value is None:
+                entry[item.name] = list(value) if isinstance(value, tuple) else value
+                continue
+            entry[item.name] = {stored: list(value.shape)}
+            tensors[f"{node.name}.{item.name}"] = (
+                np.packbits(value, axis=-1, bitorder="little")
+                if stored == "bits"
+                else value.astype(np.int32)
+            )
+        nodes.append(entry)
+    return nodes, tensors
+
+
+def network_digest(network: Network) -> str:
+    """The hex sha256 of the graph and its numbers; card, samples and layout do not enter."""
+    nodes, tensors = _encode(network)
+    header = {"format": FORMAT, "nodes": nodes, "classes": list(network.classes)}
+    hasher = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        hasher.update(tensors[name].tobytes())
+    return hasher.hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write beside, then rename: `path` holds either what it held before or all of `data`."""
+    path = Path(path)
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise ArtefactError(f"cannot write {path}: {error.strerror}") from error
+
+
+def save(path: str | Path, network: Network, card: Card, samples: Samples) -> str:
+    """Write a model file; equal arguments give equal bytes. Returns the network's digest.
+
+    Raises
+    ------
+    ArtefactError
+        When the samples do not fit the network, or the file cannot be written.
+    """
+    _check_samples(samples, network)
+    nodes, tensors = _encode(network)
+    tensors["samples.inputs"] = np.ascontiguousarray(samples.inputs)
+    tensors["samples.labels"] = np.ascontiguousarray(samples.labels)
+    header = {
+        "format": FORMAT,
+        "nodes": nodes,
+        "classes": list(network.classes),
+        "card": asdict(card),
+    }
+    # One metadata entry only: safetensors does not keep the order of several.
+    write_file(
+        Path(path), to_bytes(tensors, metadata={"popstream": json.dumps(header, sort_keys=True)})
+    )
+    return network_digest(network)
+
+
+def _check_samples(samples: Samples, network: Network) -> None:
+    inputs, labels = samples.inputs, samples.labels
+    if inputs.dtype != np.uint8 or inputs.shape[1:] != network.input.shape:
+        raise ArtefactError(
+            f"samples.inputs must be uint8 (k, {', '.join(map(str, network.input.shape))}), "
+            f"not {inputs.dtype} {inputs.shape}"
+        )
+    if inputs.size and inputs.max() >= 1 << network.input.bits:
+        raise ArtefactError(
+            f"samples.inputs must be in 0..{(1 << network.input.bits) - 1}, not {inputs.max()}"
+        )
+    if labels.dtype != np.uint8 or labels.shape != inputs.shape[:1]:
+        raise ArtefactError(
+            f"samples.labels must be uint8 ({len(inputs)},), not {labels.dtype} {labels.shape}"
+        )
+    classes = len(network.classes)
+    if classes and labels.size and labels.max() >= classes:
+        raise ArtefactError(f"samples.labels must be in 0..{classes - 1}, not {labels.max()}")
+
+
+def _field(entry: dict, item, tensors: dict[str, np.ndarray]):
+    """One field of a node out of its JSON value and, for an array, its tensor."""
+    if item.name not in entry:
+        raise ArtefactError(f"{entry['name']}: {item.name} is missing")
+    value, stored = entry[item.name], item.metadata.get("stored")
+    if stored is None or value is None:
+        return tuple(value) if isinstance(value, list) else value
+    match value:
+        case {**shapes} if list(shapes) == [stored] and isinstance(shapes[stored], list):
+            shape = shapes[stored]
+        case _:
+            raise ArtefactError(f"{entry['name']}: {item.name} must be {{{stored!r}: shape}}")
+    if not all(type(size) is int and 0 < size <= 1 << 28 for size in shape):
+        raise ArtefactError(f"{entry['name']}: {item.name} has the shape {shape}")
+    key = f"{entry['name']}.{item.name}"
+    if key not in tensors:
+        raise ArtefactError(f"tensor {key} is missing")
+    tensor = tensors.pop(key)
+    if stored == "integers":
+        _expect(tensor, key, np.int32, shape)
+        return tensor
+    if not shape:
+        raise ArtefactError(f"{entry['name']}: {item.name} has no axis to pack along")
+    _expect(tensor, key, np.uint8, [*shape[:-1], -(-shape[-1] // 8)])
+    unpacked = np.unpackbits(tensor, axis=-1, bitorder="little")
+    if unpacked[..., shape[-1] :].any():
+        raise ArtefactError(f"tensor {key}: the padding bits behind {shape[-1]} must be 0")
+    return unpacked[..., : shape[-1]]
+
+
+def _expect(tensor: np.ndarray, key: str, dtype, shape: list[int]) -> None:
+    if tensor.dtype != dtype or list(tensor.shape) != shape:
+        raise ArtefactError(
+            f"tensor {key} must be {np.dtype(dtype).name} {tuple(shape)}, "
+            f"not {tensor.dtype} {tensor.shape}"
+        )
+
+
+def _decode(header: dict, tensors: dict[str, np.ndarray]) -> Network:
+    nodes = []
+    for entry in header["nodes"]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise ArtefactError("every node must be an object with a name")
+        kind = OPERATIONS.get(entry.get("op"))
+        if kind is None:
+            raise ArtefactError(
+                f"{entry['name']}: unknown operation {entry.get('op')!r}; "
+                f"this version knows {', '.join(OPERATIONS)}"
+            )
+        items = stored_fields(kind)
+        extra = set(entry) - {"op", "name", "inputs", *(item.name for item in items)}
+        if extra:
+            raise ArtefactError(f"{entry['name']}: unknown field {sorted(extra)[0]!r}")
+        inputs = entry.get("inputs")
+        if not isinstance(inputs, list) or not all(isinstance(name, str) for name in inputs):
+            raise ArtefactError(f"{entry['name']}: inputs must be a list of names")
+        values = {item.name: _field(entry, item, tensors) for item in items}
+        nodes.append(kind(entry["name"], tuple(inputs), **values))
+    return Network(tuple(nodes), tuple(header["classes"]))
+
+
+def _header(text: str | None) -> dict:
+    if text is None:
+        raise ArtefactError("not a Popstream model: the metadata has no 'popstream' entry")
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"the header is not JSON: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        version = header.get("format") if isinstance(header, dict) else None
+        raise ArtefactError(
+            f"the file has format {version!r}, this version of Popstream reads format {FORMAT}; "
+            f"train again, or use the version that wrote it"
+        )
+    for key, kind in (("nodes", list), ("classes", list), ("card", dict)):
+        if not isinstance(header.get(key), kind):
+            raise ArtefactError(f"the header's {key!r} must be a {kind.__name__}")
+    return header
+
+
+def load(path: str | Path) -> Model:
+    """Read and check a model file.
+
+    Raises
+    ------
+    ArtefactError
+        When the file is missing, truncated, not a model, of another version, or wrong in any part.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ArtefactError(f"over {LARGEST} bytes")
+        with safe_open(path, framework="numpy") as file:
+            header = _header((file.metadata() or {}).get("popstream"))
+            tensors = {key: file.get_tensor(key) for key in list(file.keys())}
+        for key in ("samples.inputs", "samples.labels"):
+            if key not in tensors:
+                raise ArtefactError(f"tensor {key} is missing")
+        samples = Samples(tensors.pop("samples.inputs"), tensors.pop("samples.labels"))
+        network = _decode(header, tensors)
+        if tensors:
+            raise ArtefactError(f"tensor {sorted(tensors)[0]} belongs to no node")
+        _check_samples(samples, network)
+        try:
+            card = Card(**header["card"])
+        except TypeError as error:
+            raise ArtefactError(f"card: {str(error).removeprefix('Card.__init__() ')}") from error
+    except FileNotFoundError as error:
+        raise ArtefactError(f"there is no model file {path}") from error
+    except OSError as error:
+        raise ArtefactError(f"cannot read {path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise ArtefactError(f"{path}: not a readable safetensors file ({error})") from error
+    except PopstreamError as error:
+        raise ArtefactError(f"{path}: {error}") from error
+    return Model(network, card, samples, network_digest(network))
