@@ -1,0 +1,46 @@
+"""boards.catalogue: what plans and builds read about each board."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from boards.catalogue import BOARDS, board
+from sw.errors import PopstreamError
+
+
+def test_budgets_are_the_parts():
+    pynq = board("pynq")
+    assert (pynq.luts, pynq.lut_inputs, pynq.ffs, pynq.brams) == (53_200, 6, 106_400, 140)
+    assert pynq.bram_bits == 36 * 1024
+    assert (board("ulx3s").luts, board("ulx3s").brams) == (83_640, 208)
+    assert board("ulx3s").bram_bits == 18 * 1024
+    assert (board("icebreaker").luts, board("icebreaker").brams) == (5_280, 30)
+    assert board("icebreaker").bram_bits == 4 * 1024
+
+
+def test_unknown_board_suggests_the_nearest():
+    with pytest.raises(PopstreamError, match=r"unknown board 'pinq'.*did you mean 'pynq'\?"):
+        board("pinq")
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_default_and_suggested_clocks_can_be_made(name):
+    this = board(name)
+    assert this.clock().hz == this.clock_hz
+    assert this.clock_hz in this.suggested_clocks_hz
+    for hz in this.suggested_clocks_hz:
+        assert this.clock(hz).hz == hz
+
+
+def test_impossible_clock_names_the_nearest():
+    message = "pynq cannot make 100 MHz from its 125 MHz oscillator; the nearest are 62.5 MHz or"
+    with pytest.raises(PopstreamError, match=re.escape(message)):
+        board("pynq").clock(100_000_000)
+
+
+def test_catalogue_needs_no_hardware_library():
+    """--help reads the catalogue, and has to answer at once."""
+    code = "import sys, boards.catalogue; sys.exit('amaranth' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
