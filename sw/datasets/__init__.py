@@ -1,0 +1,239 @@
+"""Data sets as plain arrays: ``digits`` (embedded in scikit-learn), ``mnist``, ``fashion-mnist``.
+
+The last two are read from the publishers' own files, DIR/mnist/train-images-idx3-ubyte.gz and so
+on. DIR is the caller's choice, else the environment variable POPSTREAM_DATA, else the user's cache
+folder; files that are missing there are downloaded.
+
+Sources: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998;
+Y. LeCun, C. Cortes, C. Burges, "The MNIST database"; H. Xiao, K. Rasul, R. Vollgraf,
+"Fashion-MNIST", 2017.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sw.datasets.download import download
+from sw.datasets.idx import read_idx
+from sw.errors import MissingTool, PopstreamError, unknown
+
+__all__ = ["Dataset", "data_directory", "load", "load_test", "names"]
+
+_DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A classification data set, split as its publisher splits it.
+
+    Members
+    -------
+    name : str
+    train_images, test_images : uint8 (images, height, width)
+        Pixels, 0..2**bits - 1, raster order.
+    train_labels, test_labels : uint8 (images,)
+        Index into ``classes``.
+    bits : int
+        Bits of a pixel: 5 of digits (0..16), 8 of the others.
+    classes : tuple of str
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    bits: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Published:
+    """Four IDX files of 28x28 images: where they are published, and the digests they must have."""
+
+    mirrors: tuple[str, ...]
+    sha256: dict[str, str]
+    classes: tuple[str, ...]
+
+
+_PUBLISHED = {
+    "mnist": _Published(
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        sha256={
+            "train-images-idx3-ubyte.gz": (
+                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+            ),
+            "train-labels-idx1-ubyte.gz": (
+                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+            ),
+            "t10k-images-idx3-ubyte.gz": (
+                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+            ),
+            "t10k-labels-idx1-ubyte.gz": (
+                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+            ),
+        },
+        classes=_DIGITS,
+    ),
+    "fashion-mnist": _Published(
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
+        sha256={
+            "train-images-idx3-ubyte.gz": (
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+            ),
+            "train-labels-idx1-ubyte.gz": (
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+            ),
+            "t10k-images-idx3-ubyte.gz": (
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+            ),
+            "t10k-labels-idx1-ubyte.gz": (
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+            ),
+        },
+        classes=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every name ``load`` takes."""
+    return ("digits", *_PUBLISHED)
+
+
+def load(name: str, data_dir: Path | str | None = None) -> Dataset:
+    """The data set of this name, downloaded first where its files are missing.
+
+    Parameters
+    ----------
+    name : str
+        One of ``names()``.
+    data_dir : Path or str, optional
+        The folder of all data sets; see ``data_directory``. Not used by ``digits``.
+
+    Raises
+    ------
+    PopstreamError
+        The name is unknown; a file is missing and cannot be downloaded, or is not sound.
+    """
+    if name == "digits":
+        return _load_digits()
+    published = _find(name)
+    train_images, train_labels = _read_split(name, "train", data_dir)
+    test_images, test_labels = _read_split(name, "t10k", data_dir)
+    return Dataset(name, train_images, train_labels, test_images, test_labels, 8, published.classes)
+
+
+def load_test(name: str, data_dir: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of the test set alone, shaped as in ``Dataset``; raises as ``load``."""
+    if name == "digits":
+        digits = _load_digits()
+        return digits.test_images, digits.test_labels
+    _find(name)
+    return _read_split(name, "t10k", data_dir)
+
+
+def data_directory(data_dir: Path | str | None = None) -> Path:
+    """The folder of all data sets: ``data_dir``, else POPSTREAM_DATA, else in the user's cache."""
+    chosen = data_dir or os.environ.get("POPSTREAM_DATA")
+    if chosen:
+        return Path(chosen).expanduser()
+    try:
+        import platformdirs
+    except ImportError as error:
+        raise MissingTool(
+            "no data directory: give --data-dir or POPSTREAM_DATA, or pip install 'popstream[data]'"
+        ) from error
+    return platformdirs.user_cache_path("popstream")
+
+
+def _find(name: str) -> _Published:
+    if name not in _PUBLISHED:
+        raise unknown("data set", name, names())
+    return _PUBLISHED[name]
+
+
+def _read_split(
+    name: str, split: str, data_dir: Path | str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 28, 28) and labels (n,) of the ``train`` or ``t10k`` files."""
+    classes = _PUBLISHED[name].classes
+    images_path = _obtain(name, f"{split}-images-idx3-ubyte.gz", data_dir)
+    labels_path = _obtain(name, f"{split}-labels-idx1-ubyte.gz", data_dir)
+    images = read_idx(images_path, item_shape=(28, 28))
+    labels = read_idx(labels_path, item_shape=(), largest=len(classes) - 1)
+    if len(images) != len(labels):
+        raise PopstreamError(
+            f"{images_path} holds {len(images)} images, but {labels_path.name} {len(labels)} labels"
+        )
+    return images, labels
+
+
+def _obtain(name: str, file: str, data_dir: Path | str | None) -> Path:
+    """The path of a published file, which is there when this returns."""
+    folder = data_directory(data_dir) / name
+    path = folder / file
+    if path.exists():
+        return path
+    published = _PUBLISHED[name]
+    try:
+        download(
+            [mirror + file for mirror in published.mirrors],
+            path,
+            sha256=published.sha256[file],
+        )
+    except PopstreamError as error:
+        raise PopstreamError(
+            f"data set {name!r}: {file} is not in {folder} and cannot be downloaded ({error}); "
+            "put the publisher's file there, or name another data directory by --data-dir or "
+            "POPSTREAM_DATA"
+        ) from error
+    return path
+
+
+def _load_digits() -> Dataset:
+    """scikit-learn's 1,797 digits of 8x8 pixels, 0..16.
+
+    They come without a split. Here every fifth image of each class is a test image, in the order
+    of the file: 1,442 to train and 355 to test, classes in proportion; writers are not separated.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingTool(
+            "data set 'digits' is embedded in scikit-learn: pip install 'popstream[data]'"
+        ) from error
+    bunch = load_digits()
+    images = bunch.images.astype(np.uint8)
+    labels = bunch.target.astype(np.uint8)
+    is_test = np.zeros(len(labels), bool)
+    for label in range(10):
+        is_test[np.flatnonzero(labels == label)[4::5]] = True
+    return Dataset(
+        name="digits",
+        train_images=images[~is_test],
+        train_labels=labels[~is_test],
+        test_images=images[is_test],
+        test_labels=labels[is_test],
+        bits=5,
+        classes=_DIGITS,
+    )

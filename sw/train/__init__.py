@@ -1,0 +1,1 @@
+"""Training of binarised networks; the only package that imports torch."""

@@ -1,0 +1,139 @@
+"""The trainer's command line: python -m sw.train sfc --dataset mnist."""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from rich.console import Console
+
+from sw import datasets
+from sw.errors import MissingTool, PopstreamError
+from sw.train.recipes import PRESETS, Recipe, command, preset
+
+__all__ = ["main"]
+
+_DESCRIPTION = """
+Trains a binarised network and writes it as a model file for python -m hw.build.
+A preset fixes every option below; options given beside it win. Without a preset, give --hidden.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; the exit status: 0, 1 on a user's mistake, 130 when interrupted."""
+    options = vars(_parser().parse_args(arguments))
+    console = Console(stderr=True)
+    try:
+        return _run(options, console)
+    except PopstreamError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+
+
+def _run(options: dict, console: Console) -> int:
+    data_dir, out, resume, device, stop_after = (
+        options.pop(name) for name in ("data_dir", "out", "resume", "device", "stop_after")
+    )
+    recipe = preset(options.pop("preset"), **options)
+    directory = Path(out or recipe.directory)
+    if stop_after is not None and stop_after < 1:
+        raise PopstreamError(f"--stop-after must be at least 1, not {stop_after}")
+    data = datasets.load(recipe.dataset, data_dir)
+    try:
+        from sw.train.export import export
+        from sw.train.loop import train
+        from sw.train.progress import Reporter
+        from sw.train.run import has_checkpoint
+    except ModuleNotFoundError as error:
+        raise MissingTool(f"training needs {error.name}: pip install 'popstream[train]'") from error
+    if has_checkpoint(directory) and not resume:
+        raise PopstreamError(
+            f"{directory} holds a training already: continue it by --resume, "
+            "choose another folder by --out, or delete it"
+        )
+
+    console.print(
+        f"{recipe.name}: {'-'.join(map(str, _widths(recipe, data)))}, "
+        f"{len(data.train_images) - recipe.validation:,} images, {recipe.epochs} epochs, "
+        f"to {directory}",
+        highlight=False,
+    )
+    again = f"{command(recipe)}{f' --out {out}' if out else ''} --resume"
+    try:
+        with Reporter(console, epochs=recipe.epochs) as reporter:
+            trained = train(
+                recipe,
+                data,
+                directory,
+                resume=resume,
+                device=device,
+                stop_after=stop_after,
+                reporter=reporter,
+            )
+    except KeyboardInterrupt:
+        console.print(f"interrupted; whole epochs are kept. Continue by: {again}", soft_wrap=True)
+        return 130
+    if len(trained.history) < recipe.epochs:
+        console.print(f"stopped as asked. Continue by: {again}", soft_wrap=True)
+        return 0
+
+    path = directory / f"{recipe.name}.safetensors"
+    exported = export(trained, recipe, data, path)
+    card = exported.card
+    console.print(
+        f"{path}: {card.integer_accuracy:.2%} of {card.test_images:,} test images "
+        f"(float {card.float_accuracy:.2%}, {exported.differing} predictions differ)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _widths(recipe: Recipe, data: datasets.Dataset) -> list[int]:
+    return [data.train_images[0].size, *recipe.hidden, len(data.classes)]
+
+
+def _hidden(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers with commas between, e.g. 256,256, not {text!r}"
+        ) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sw.train", description=_DESCRIPTION)
+    parser.add_argument(
+        "preset", nargs="?", help="; ".join(f"{k}: {_shape(v)}" for k, v in PRESETS.items())
+    )
+    recipe = parser.add_argument_group("recipe")
+    for option in fields(Recipe):
+        if option.name == "preset":
+            continue
+        recipe.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=_hidden if option.name == "hidden" else option.type,
+            default=argparse.SUPPRESS,
+            metavar={int: "N", float: "X"}.get(option.type, option.name.upper()),
+            help=option.metadata["help"],
+        )
+    run = parser.add_argument_group("run")
+    run.add_argument("--out", metavar="DIR", help="folder of the run; runs/<preset>-<dataset>")
+    run.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
+    run.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the data sets; else $POPSTREAM_DATA, else cache",
+    )
+    run.add_argument("--device", default="cpu", help="where torch computes, e.g. cuda; cpu")
+    run.add_argument("--stop-after", type=int, metavar="N", help="stop when N epochs are done")
+    return parser
+
+
+def _shape(recipe: Recipe) -> str:
+    return f"{recipe.dataset} {'-'.join(map(str, recipe.hidden))}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

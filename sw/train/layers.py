@@ -1,0 +1,123 @@
+"""Binary dense layers: ±1 weights and activations with real-valued latent weights behind them.
+
+Forward, a layer computes with signs; backward, the sign passes the gradient straight through where
+its argument lies in -1..1 and stops it elsewhere. sign(0) = +1.
+
+Sources: M. Courbariaux et al., "Binarized Neural Networks", 2016 (straight-through sign, clipped
+latent weights, batch norm between); M. Rastegari et al., "XNOR-Net", 2016.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["BatchNorm", "BinaryClassifier", "BinaryDense", "sign"]
+
+
+class _Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        (x,) = context.saved_tensors
+        return gradient * (x.abs() <= 1)
+
+
+def sign(x: Tensor) -> Tensor:
+    """+1 where x >= 0, else -1; its gradient is 1 where abs(x) <= 1, else 0."""
+    return _Sign.apply(x)
+
+
+class BinaryDense(nn.Module):
+    """a = x · sign(weight)ᵀ: a whole number in -synapses..synapses for inputs of ±1.
+
+    Members
+    -------
+    weight : float32 (neurons, synapses)
+        The latent weights. The trainer keeps them in -1..1.
+    """
+
+    def __init__(self, synapses: int, neurons: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(neurons, synapses).uniform_(-1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, sign(self.weight))
+
+    @property
+    def signs(self) -> np.ndarray:
+        """bool (neurons, synapses), True = +1."""
+        return (self.weight.detach() >= 0).cpu().numpy()
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of a dense layer's sums, one scale and shift per neuron.
+
+    In training the batch's own mean and variance are used, and running ones are kept. In evaluation
+    the result is float64, gamma * (a - mean) / sqrt(variance + epsilon) + beta in exactly this
+    order: the expression the fold to integer thresholds is exact against.
+    """
+
+    def __init__(self, neurons: int, *, epsilon: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(neurons))
+        self.beta = nn.Parameter(torch.zeros(neurons))
+        self.register_buffer("mean", torch.zeros(neurons))
+        self.register_buffer("variance", torch.ones(neurons))
+        self.epsilon = epsilon
+        self.momentum = momentum
+
+    def forward(self, a: Tensor) -> Tensor:
+        if self.training:
+            return functional.batch_norm(
+                a,
+                self.mean,
+                self.variance,
+                self.gamma,
+                self.beta,
+                training=True,
+                momentum=self.momentum,
+                eps=self.epsilon,
+            )
+        gamma, beta, mean, variance = (
+            t.double() for t in (self.gamma, self.beta, self.mean, self.variance)
+        )
+        return gamma * (a.double() - mean) / torch.sqrt(variance + self.epsilon) + beta
+
+
+class BinaryClassifier(nn.Module):
+    """Dense layers with batch norm and sign between them; the last yields one score per class.
+
+    The scores are the last layer's whole sums times one positive learned number, which gives the
+    loss its temperature and leaves every argmax as it is.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], classes: int, *, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *hidden, classes]
+        self.dense = nn.ModuleList(BinaryDense(n, m) for n, m in pairwise(widths))
+        self.norm = nn.ModuleList(BatchNorm(n) for n in hidden)
+        self.log_scale = nn.Parameter(torch.tensor(-0.5 * np.log(widths[-2]), dtype=torch.float32))
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (frames, classes) of bits x (frames, inputs), +1 and -1."""
+        for dense, norm in zip(self.dense, self.norm, strict=False):  # the last dense has no norm
+            x = sign(norm(dense(x)))
+            x = functional.dropout(x.to(dense.weight.dtype), self.dropout, self.training)
+        return self.dense[-1](x) * self.log_scale.exp()
+
+    @torch.no_grad()
+    def clip(self) -> None:
+        """Brings every latent weight back to -1..1, where its gradient still reaches it."""
+        for dense in self.dense:
+            dense.weight.clamp_(-1, 1)

@@ -1,0 +1,233 @@
+"""The training loop.
+
+Everything random in an epoch (order, shifts, dropout) is drawn from a generator seeded by the
+recipe's seed and the epoch's number, and the learning rate is a function of the step, so that
+weights and optimiser are all there is to keep: a training resumed after any epoch goes on bit for
+bit as if it had not stopped, on the same machine with the same number of threads.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sw.datasets import Dataset
+from sw.errors import PopstreamError
+from sw.train.layers import BinaryClassifier
+from sw.train.progress import Reporter
+from sw.train.recipes import Recipe, differences, from_json, pixel_threshold, to_json
+from sw.train.run import Epoch, load_checkpoint, open_run, save_epoch, write_plot
+
+__all__ = ["Trained", "evaluate", "train"]
+
+_REPORT_STEPS = 20  # reading the loss back waits for the device; every step would be too often
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network, the epochs it has seen, and the integer pixel threshold it was trained with."""
+
+    network: BinaryClassifier
+    history: tuple[Epoch, ...]
+    threshold: int | np.ndarray
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Rises linearly over the warm-up, then falls to 0 along half a cosine; step counts from 0."""
+    warmup = recipe.warmup * steps_per_epoch
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    rest = recipe.epochs * steps_per_epoch - warmup
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / rest))
+
+
+class Pixels:
+    """Images on the device, cut into batches of ±1 bits.
+
+    Parameters
+    ----------
+    images : uint8 (n, height, width)
+    threshold : int or int (height, width)
+        A pixel's bit is +1 where pixel >= threshold.
+    shift : int
+        Each image of a batch is moved by up to this many pixels each way; what comes in is 0.
+    """
+
+    def __init__(self, images: np.ndarray, threshold, *, shift: int, device: str) -> None:
+        _, height, width = images.shape
+        edge = ((0, 0), (shift, shift), (shift, shift))
+        padded = np.pad(images, edge).reshape(len(images), -1)
+        self.pixels = torch.tensor(padded, device=device)  # (n, padded)
+        full = np.broadcast_to(np.asarray(threshold, dtype=np.int16), (height, width))
+        self.threshold = torch.tensor(full.reshape(-1), device=device)  # (height * width,)
+        self.padded_width = width + 2 * shift
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        self.window = (rows * self.padded_width + columns).flatten().to(device)
+        self.shift = shift
+
+    def batch(self, rows: Tensor, *, still: bool = False) -> Tensor:
+        """Bits (rows, height * width) of some images, shifted at random unless `still`."""
+        x = self.pixels[rows]  # (rows, padded)
+        if self.shift:
+            span = 2 * self.shift + 1
+            if still:
+                moves = torch.full((len(rows), 1), self.shift * (self.padded_width + 1))
+            else:
+                moves = torch.randint(span * span, (len(rows), 1))
+                moves = moves // span * self.padded_width + moves % span
+            x = x.gather(1, self.window + moves.to(x.device))  # (rows, height * width)
+        return torch.where(x >= self.threshold, 1.0, -1.0)
+
+
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    directory: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    stop_after: int | None = None,
+    reporter: Reporter,
+) -> Trained:
+    """Trains by the recipe, keeping a checkpoint in `directory` after every epoch.
+
+    Parameters
+    ----------
+    resume : bool
+        Continue from the folder's checkpoint; the recipe must be the one it was made by.
+    stop_after : int, optional
+        Stop when this many epochs are done, as if interrupted then.
+
+    Raises
+    ------
+    PopstreamError
+        The folder cannot be written, the device is not there, or resuming is not possible.
+    KeyboardInterrupt
+        After Ctrl-C; the checkpoint of the last whole epoch is in place.
+    """
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    threshold = pixel_threshold(recipe, data)
+    images, labels, check_images, check_labels = _split(recipe, data)
+    n, batch = len(images), min(recipe.batch, len(images))
+    steps = n // batch
+
+    try:
+        network = BinaryClassifier(
+            images[0].size, recipe.hidden, len(data.classes), dropout=recipe.dropout
+        ).to(device)
+        x_train = Pixels(images, threshold, shift=recipe.shift, device=device)
+        x_check = Pixels(check_images, threshold, shift=0, device=device)
+        y_train = torch.tensor(labels, dtype=torch.long, device=device)  # (n,)
+    except (RuntimeError, AssertionError) as error:  # torch's answers to a device it has not
+        reason = str(error).splitlines()[0]
+        raise PopstreamError(f"cannot train on device {device!r}: {reason}") from error
+    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, fused=True)
+
+    history: list[Epoch] = []
+    if resume:
+        history = _restore(recipe, directory, network, optimiser)
+
+    def keep() -> None:
+        state = {
+            "recipe": to_json(recipe),
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
+        save_epoch(directory, state, history)
+
+    open_run(directory, recipe)
+    if not history:
+        keep()
+
+    try:
+        for epoch in range(len(history), min(recipe.epochs, stop_after or recipe.epochs)):
+            torch.manual_seed((recipe.seed << 32) + epoch + 1)
+            began = time.monotonic()
+            network.train()
+            order = torch.randperm(n)  # on the processor: the same order on every device
+            loss_sum = torch.zeros((), device=device)
+            hits = torch.zeros((), dtype=torch.long, device=device)
+            for step in range(steps):
+                rows = order[step * batch : (step + 1) * batch].to(device)  # (batch,)
+                rate = learning_rate(recipe, epoch * steps + step, steps)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                scores = network(x_train.batch(rows))  # (batch, classes)
+                loss = functional.cross_entropy(
+                    scores, y_train[rows], label_smoothing=recipe.label_smoothing
+                )
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                network.clip()
+
+                loss_sum += loss.detach()
+                hits += (scores.argmax(1) == y_train[rows]).sum()
+                if step % _REPORT_STEPS == 0:
+                    done = (epoch * steps + step) / (recipe.epochs * steps)
+                    reporter.step(epoch, done, loss_sum.item() / (step + 1))
+
+            accuracy = float(np.mean(evaluate(network, x_check) == check_labels))
+            history.append(
+                Epoch(
+                    epoch=epoch + 1,
+                    learning_rate=rate,
+                    loss=loss_sum.item() / steps,
+                    train_accuracy=hits.item() / (steps * batch),
+                    accuracy=accuracy,
+                    seconds=time.monotonic() - began,
+                )
+            )
+            keep()
+            reporter.epoch(history[-1])
+    finally:
+        write_plot(directory, recipe, history)
+    return Trained(network, tuple(history), threshold)
+
+
+@torch.no_grad()
+def evaluate(network: BinaryClassifier, pixels: Pixels) -> np.ndarray:
+    """Predicted classes int64 (images,), batch norm in float64; of equal scores the first."""
+    network.eval()
+    rows = torch.arange(len(pixels.pixels), device=pixels.pixels.device)
+    scores = [network(pixels.batch(part, still=True)).cpu().numpy() for part in rows.split(1000)]
+    return np.concatenate(scores).argmax(axis=1)  # torch's argmax promises no order among equals
+
+
+def _split(recipe: Recipe, data: Dataset) -> tuple[np.ndarray, ...]:
+    """Training images and labels, and those whose accuracy is reported."""
+    held_out = recipe.validation
+    if not held_out:
+        return data.train_images, data.train_labels, data.test_images, data.test_labels
+    kept = len(data.train_images) - held_out
+    if kept < 2:
+        raise PopstreamError(
+            f"--validation {held_out} leaves too few of the {len(data.train_images)} images"
+        )
+    images, labels = data.train_images, data.train_labels
+    return images[:kept], labels[:kept], images[kept:], labels[kept:]
+
+
+def _restore(recipe: Recipe, directory: Path, network, optimiser) -> list[Epoch]:
+    """Brings network and optimiser to the folder's checkpoint; its history."""
+    state = load_checkpoint(directory)
+    changed = differences(from_json(state["recipe"]), recipe)
+    if changed:
+        raise PopstreamError(
+            f"cannot resume {directory}: it was begun with {'; '.join(changed)}; "
+            "repeat the command it was begun with, or choose another --out"
+        )
+    try:
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise PopstreamError(
+            f"cannot resume {directory}: its checkpoint does not fit its recipe"
+        ) from error
+    return state["history"]
