@@ -113,10 +113,17 @@ class Popcount(wiring.Component):
         depth = levels(self._width)
         cuts = {-(-(cut + 1) * depth // (self._stages + 1)) for cut in range(self._stages)}
         columns = {0: self.i}
-        for level in range(depth):
-            columns = self._compress(columns, first=level == 0)
-            if level + 1 in cuts:
-                columns = self._register(m, columns, level)
+        for level in range(1, depth + 1):
+            compressed = self._compress(columns, first=level == 1)
+            columns = {}
+            for weight, vector in compressed.items():
+                count = Signal(len(vector), name=f"level_{level}_weight_{weight}", reset_less=True)
+                if level in cuts:
+                    with m.If(self.en):
+                        m.d.sync += count.eq(vector)
+                else:
+                    m.d.comb += count.eq(vector)
+                columns[weight] = count
 
         # No weight has more than two rows left: two numbers a word, one addition.
         zero = Const(0, self._words)
@@ -158,14 +165,3 @@ class Popcount(wiring.Component):
             if passed:
                 put(weight, vector[start:])
         return {weight: Cat(parts) for weight, parts in after.items()}
-
-    def _register(self, m, columns, level):
-        registered = {}
-        for weight, vector in columns.items():
-            register = Signal(
-                len(vector), name=f"level_{level + 1}_weight_{weight}", reset_less=True
-            )
-            with m.If(self.en):
-                m.d.sync += register.eq(vector)
-            registered[weight] = register
-        return registered

@@ -51,7 +51,7 @@ CASES = [  # neurons, synapses, simd, pe, stages
 @pytest.mark.parametrize("scores", [False, True])
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.5, 0.5), (0.0, 0.9)])
 def test_against_reference(streams, case, scores, stalls):
-    neurons, synapses, simd, pe, stages = case
+    neurons, synapses, simd, pe, _ = case
     core, vectors, expected = make(*case, scores, seed=synapses)
     width = synapses.bit_length() if scores else 1
     beats = streams.to_beats(vectors, simd, 1)
