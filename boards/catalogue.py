@@ -1,7 +1,8 @@
 """What every supported board has: its part, budget, clocks and serial link.
 
 Plain data, without Amaranth, so that a command line or a planner reads it at once; the gateware's
-view of a board (pins, buffers, tools) is the platform that :meth:`Board.platform` imports on demand.
+view of a board (pins, buffers, tools) is the platform that :meth:`Board.platform` imports when
+asked.
 
 Sources: Xilinx DS190 (xc7z020), Lattice FPGA-DS-02012 (LFE5U-85F) and FPGA-DS-02008 (iCE40UP5K).
 """
@@ -53,6 +54,9 @@ class Board:
         The serial link's speed in bits per second where nobody asks for another.
     leds : int
         User LEDs that the shell may use.
+    flows : tuple of str
+        The ways to place, route and pack, in the order of preference: ``"nextpnr"``, or on 7-series
+        ``"himbaechel"``, ``"openxc7"`` and ``"vivado"``.
     pip_flow : bool
         Whether every tool up to the bitstream installs with pip.
     bitstream_suffix : str
@@ -80,6 +84,7 @@ class Board:
     suggested_clocks_hz: tuple[int, ...]
     serial: str
     leds: int
+    flows: tuple[str, ...]
     pip_flow: bool
     bitstream_suffix: str
     loader_options: tuple[str, ...]
@@ -111,7 +116,7 @@ class Board:
         near = " or ".join(f"{hz / 1e6:.9g} MHz" for hz in self.oscillator.nearest(clock_hz))
         raise PopstreamError(
             f"{self.name} cannot make {clock_hz / 1e6:.9g} MHz from its "
-            f"{self.oscillator.hz / 1e6:g} MHz oscillator; the nearest are {near}"
+            f"{self.oscillator.hz / 1e6:g} MHz oscillator; nearest: {near}"
         )
 
     def platform(self, **options):
@@ -143,6 +148,7 @@ _XC7Z020 = {
     "suggested_clocks_hz": (31_250_000, 62_500_000, 125_000_000),
     "serial": "PMOD JA: pin 2 transmits, pin 3 receives, pin 5 is ground",
     "leds": 4,
+    "flows": ("himbaechel", "openxc7", "vivado"),
     "pip_flow": False,
     "bitstream_suffix": ".bit",
 }
@@ -182,6 +188,7 @@ BOARDS: dict[str, Board] = {
             suggested_clocks_hz=(25_000_000, 50_000_000, 80_000_000, 100_000_000),
             serial="the board's own USB serial port (FT231X)",
             leds=8,
+            flows=("nextpnr",),
             pip_flow=True,
             bitstream_suffix=".bit",
             loader_options=("--board", "ulx3s"),
@@ -206,10 +213,11 @@ BOARDS: dict[str, Board] = {
             suggested_clocks_hz=(12_000_000, 18_000_000, 24_000_000),
             serial="the board's own USB serial port (FT2232H, second channel)",
             leds=2,
+            flows=("nextpnr",),
             pip_flow=True,
             bitstream_suffix=".bin",
             loader_options=("--board", "ice40_generic"),
-            platform_class="boards.icebreaker:IcebreakerPlatform",
+            platform_class="amaranth_boards.icebreaker:ICEBreakerPlatform",
         ),
     )
 }
