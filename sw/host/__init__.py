@@ -1,0 +1,1 @@
+"""What a user runs at the other end of a board's link."""
