@@ -1,6 +1,7 @@
 """The trainer's command line: python -m sw.train sfc --dataset mnist."""
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -39,6 +40,8 @@ def _run(options: dict, console: Console) -> int:
     if stop_after is not None and stop_after < 1:
         raise PopstreamError(f"--stop-after must be at least 1, not {stop_after}")
     data = datasets.load(recipe.dataset, data_dir)
+    # Threads that wait by spinning take the time they wait for where other programs run as well.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from sw.train.export import export
         from sw.train.loop import train

@@ -18,11 +18,18 @@ from torch.nn import functional
 __all__ = ["BatchNorm", "BinaryClassifier", "BinaryDense", "sign"]
 
 
+_START = 0.3  # latent weights start this near 0, so that early steps still turn many of them
+
+
+def _signs(x: Tensor) -> Tensor:
+    return torch.ge(x, 0, out=torch.empty_like(x)).mul_(2).sub_(1)  # thrice as fast as where()
+
+
 class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(context, x: Tensor) -> Tensor:
         context.save_for_backward(x)
-        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+        return _signs(x)
 
     @staticmethod
     def backward(context, gradient: Tensor) -> Tensor:
@@ -30,9 +37,24 @@ class _Sign(torch.autograd.Function):
         return gradient * (x.abs() <= 1)
 
 
+class _ClippedSign(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x: Tensor) -> Tensor:
+        return _signs(x)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:
+        return gradient
+
+
 def sign(x: Tensor) -> Tensor:
     """+1 where x >= 0, else -1; its gradient is 1 where abs(x) <= 1, else 0."""
     return _Sign.apply(x)
+
+
+def clipped_sign(x: Tensor) -> Tensor:
+    """`sign` of what is known to lie in -1..1: its gradient is 1."""
+    return _ClippedSign.apply(x)
 
 
 class BinaryDense(nn.Module):
@@ -46,10 +68,10 @@ class BinaryDense(nn.Module):
 
     def __init__(self, synapses: int, neurons: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(neurons, synapses).uniform_(-1, 1))
+        self.weight = nn.Parameter(torch.empty(neurons, synapses).uniform_(-_START, _START))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, sign(self.weight))
+        return functional.linear(x, clipped_sign(self.weight))
 
     @property
     def signs(self) -> np.ndarray:

@@ -98,10 +98,10 @@ def _check(option: str, value: float, low: float, high: float) -> None:
 
 
 PRESETS = {
-    "tiny": Recipe("tiny", "digits", (64, 64)),
-    "tfc": Recipe("tfc", "mnist", (64, 64, 64)),
-    "sfc": Recipe("sfc", "mnist", (256, 256, 256)),
-    "lfc": Recipe("lfc", "mnist", (1024, 1024, 1024)),
+    "tiny": Recipe("tiny", "digits", (64, 64), epochs=300, batch=32, threads=1),
+    "tfc": Recipe("tfc", "mnist", (64, 64, 64), epochs=60, threads=1),
+    "sfc": Recipe("sfc", "mnist", (256, 256, 256), epochs=60, shift=1),
+    "lfc": Recipe("lfc", "mnist", (1024, 1024, 1024), epochs=40, shift=1),
 }
 
 
