@@ -1,0 +1,149 @@
+"""Compiles a design and its bench once: the same text and options come from the cache."""
+
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from unittest import mock
+
+from sim import harness
+from sim.job import Job
+from sim.tools import Simulator
+from sw.errors import PopstreamError
+
+__all__ = ["compile_model", "cocotb_runner", "log_end"]
+
+TIMESCALE = ("1ns", "1ns")
+LOG_LINES = 12
+
+# cocotb makes every signal public, which hides nothing from VPI but stops most of Verilator's
+# optimisations; the harness says itself which signals the bench needs. Amaranth's Verilog is not
+# written to please a linter.
+VERILATOR_ARGS = (
+    "--no-public-flat-rw",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+)
+MAKE_ARGS = "OPT_FAST=-O2"
+INTERMEDIATE = {".a", ".cpp", ".d", ".dat", ".fast", ".gch", ".h", ".mk", ".o", ".slow"}
+
+log = logging.getLogger(__name__)
+
+
+def log_end(path: Path) -> str:
+    """The last lines of a tool's log, for an error."""
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return "\n".join([line for line in lines if line.strip()][-LOG_LINES:])
+
+
+@contextmanager
+def cocotb_runner(simulator: Simulator) -> Iterator:
+    """cocotb's runner, with the environment that the simulator needs for as long as it is used."""
+    from cocotb_tools.runner import get_runner
+
+    changes = dict(simulator.environment)
+    path = [str(Path(entry).absolute()) for entry in sys.path]  # "" would follow the simulator
+    with mock.patch.dict(os.environ, changes), mock.patch.object(sys, "path", path):
+        for name in ("PYTEST_CURRENT_TEST", "WAVES", "GUI"):  # would change what cocotb does
+            os.environ.pop(name, None)
+        runner = get_runner(simulator.name)
+        runner.log.setLevel(logging.CRITICAL)
+        yield runner
+
+
+def compile_model(job: Job, simulator: Simulator, cache: Path, *, waves: bool = False) -> Path:
+    """The folder of the compiled model, from the cache or made now.
+
+    Parameters
+    ----------
+    job : Job
+        Its Verilog, top and streams decide; frames, seed and stalls do not.
+    simulator : Simulator
+        What compiles it.
+    cache : Path
+        Folder with a folder for each compiled model.
+    waves : bool
+        The model can record waves.
+
+    Raises
+    ------
+    PopstreamError
+        A tool fails; the message has the end of its log.
+    """
+    bench = harness.render(job)
+    tools = (simulator, version("cocotb"), sys.version, VERILATOR_ARGS, MAKE_ARGS, waves)
+    model = cache / _digest(job.verilog, bench, *tools)
+    if model.exists():
+        return model
+
+    log.info("compiling %s with %s", job.top, simulator.name)
+    cache.mkdir(parents=True, exist_ok=True)
+    runtime = cache / f"runtime-{_digest(*tools)}"
+    work = Path(tempfile.mkdtemp(prefix=f"{model.name}-", dir=cache))
+    try:
+        (work / "design.v").write_text(job.verilog)
+        (work / "bench.v").write_text(bench)
+        at_hand = sorted(path.name for path in runtime.glob("*.o"))
+        for name in at_hand:
+            shutil.copyfile(runtime / name, work / name)
+        _build(job, simulator, work, waves=waves, runtime=at_hand)
+        if not at_hand:
+            _keep(work, runtime, lambda path: path.match("verilated*.o"))
+        _keep(work, model, lambda path: path.suffix not in INTERMEDIATE)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return model
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _keep(work: Path, target: Path, wanted: Callable[[Path], bool]) -> None:
+    """Moves files to where they are found again, all or none of them."""
+    fresh = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
+    for path in work.iterdir():
+        if path.is_file() and wanted(path):
+            path.rename(fresh / path.name)
+    try:
+        fresh.rename(target)
+    except OSError:
+        shutil.rmtree(fresh)
+        if not target.exists():  # else another process was faster
+            raise
+
+
+def _build(job: Job, simulator: Simulator, work: Path, *, waves: bool, runtime: list[str]) -> None:
+    """Lets the tools do their work in a folder; `runtime` names the objects that are there."""
+    log_file = work / "compile.log"
+    args, make_args = [], MAKE_ARGS
+    if simulator.name == "verilator":
+        args = list(VERILATOR_ARGS)
+    if runtime:
+        args += ["-LDFLAGS", " ".join(runtime)]
+        make_args += " VK_GLOBAL_OBJS="
+    with cocotb_runner(simulator) as runner:
+        os.environ["MAKEFLAGS"] = f"{os.environ.get('MAKEFLAGS', '')} {make_args}"
+        try:
+            runner.build(
+                sources=[work / "design.v", work / "bench.v"],
+                hdl_toplevel=harness.TOP,
+                build_args=args,
+                build_dir=work,
+                timescale=TIMESCALE,
+                waves=waves,
+                log_file=log_file,
+            )
+        except RuntimeError:
+            kept = Path(shutil.copyfile(log_file, work.parent / "failed.log"))
+            raise PopstreamError(
+                f"{simulator.name} does not compile {job.top!r}; its log {kept} ends:\n"
+                f"{log_end(kept)}"
+            ) from None
