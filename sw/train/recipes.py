@@ -83,8 +83,8 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """Name of the trained model, e.g. ``mnist-sfc``."""
-        return f"{self.dataset}-{self.network}"
+        """Name of the trained model, e.g. ``mnist-sfc``, ``fashion-sfc``."""
+        return f"{self.dataset.removesuffix('-mnist')}-{self.network}"
 
     @property
     def directory(self) -> PurePath:

@@ -1,0 +1,224 @@
+"""The trainer from its command line: training, resuming, exporting, answers to mistakes."""
+
+import csv
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from sw import artefact, datasets, golden
+from sw.train import loop
+from sw.train.__main__ import main
+from sw.train.loop import Pixels, evaluate, learning_rate
+from sw.train.recipes import preset
+
+TINY = ["tiny", "--hidden", "24,16", "--epochs", "4", "--shift", "1", "--dropout", "0.1"]
+MODEL = "digits-24-16.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def restore_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "straight"
+    assert main([*TINY, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_learns_and_reports(finished):
+    lines = list(csv.DictReader((finished / "history.csv").read_text().splitlines()))
+    assert [line["epoch"] for line in lines] == ["1", "2", "3", "4"]
+    assert float(lines[-1]["loss"]) < float(lines[0]["loss"])
+    assert float(lines[-1]["accuracy"]) > 0.4
+    assert (finished / "history.png").read_bytes().startswith(b"\x89PNG")
+    config = json.loads((finished / "config.json").read_text())
+    assert config["recipe"]["hidden"] == [24, 16]
+    assert config["versions"]["torch"] == torch.__version__
+
+
+def test_model_file_predicts_as_its_card_says(finished):
+    model = artefact.load(finished / MODEL)
+    images, labels = datasets.load_test("digits")
+    accuracy = np.mean(golden.predict(model.network, images) == labels)
+    assert model.card.integer_accuracy == model.card.float_accuracy == accuracy
+    assert "agree on all 355" in model.card.notes
+    assert model.card.command.startswith("python -m sw.train --dataset digits --hidden 24,16")
+    assert (model.samples.inputs == images[:50]).all()
+    assert (model.samples.labels == labels[:50]).all()
+
+
+def test_resuming_is_bit_identical(finished, tmp_path):
+    folder = tmp_path / "stopped"
+    assert main([*TINY, "--out", str(folder), "--stop-after", "2"]) == 0
+    assert not (folder / MODEL).exists()
+    assert main([*TINY, "--out", str(folder), "--resume"]) == 0
+    assert (folder / MODEL).read_bytes() == (finished / MODEL).read_bytes()
+
+
+def test_another_seed_gives_another_model(finished, tmp_path):
+    assert main([*TINY, "--out", str(tmp_path / "run"), "--seed", "2"]) == 0
+    other = artefact.load(tmp_path / "run" / MODEL).digest
+    assert other != artefact.load(finished / MODEL).digest
+
+
+def test_resuming_a_finished_run_exports_again(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    (folder / MODEL).unlink()
+    assert main([*TINY, "--out", str(folder), "--resume"]) == 0
+    assert (folder / MODEL).read_bytes() == (finished / MODEL).read_bytes()
+
+
+def test_interrupt_leaves_a_checkpoint_and_says_how_to_go_on(
+    finished, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "run"
+    calls = iter(range(1000))
+
+    def interrupted(*arguments, **options):
+        if next(calls) == 130:  # in the third epoch of 45 steps
+            raise KeyboardInterrupt
+        return learning_rate(*arguments, **options)
+
+    monkeypatch.setattr(loop, "learning_rate", interrupted)
+    assert main([*TINY, "--out", str(folder)]) == 130
+    message = capsys.readouterr().err
+    assert "interrupted" in message
+    command = message.split("Continue by: python -m sw.train ")[1].split()
+    assert len((folder / "history.csv").read_text().splitlines()) == 1 + 2
+    monkeypatch.undo()
+    assert main(command) == 0
+    assert (folder / MODEL).read_bytes() == (finished / MODEL).read_bytes()
+
+
+def test_ctrl_c_of_a_real_process(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "sw.train", "tiny", "--epochs", "5000", "--out", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (folder / "history.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Continue by:" in errors
+    assert "Traceback" not in errors
+    assert {file.name for file in folder.iterdir()} <= {
+        "checkpoint.pt",
+        "config.json",
+        "history.csv",
+        "history.png",
+    }
+
+
+def refused(capsys, *arguments):
+    assert main([str(argument) for argument in arguments]) == 1
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message.splitlines()[-1]
+
+
+def test_resume_with_another_recipe(finished, capsys):
+    message = refused(capsys, *TINY, "--seed", "7", "--out", finished, "--resume")
+    assert "begun with seed 1, not 7" in message
+
+
+def test_a_run_is_not_overwritten(finished, capsys):
+    assert "--resume" in refused(capsys, *TINY, "--out", finished)
+
+
+def test_nothing_to_resume(tmp_path, capsys):
+    assert "nothing to resume" in refused(capsys, *TINY, "--out", tmp_path / "no", "--resume")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", None], ids=["empty", "junk", "cut off"])
+def test_damaged_checkpoint(finished, tmp_path, capsys, content):
+    shutil.copytree(finished, tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[:2000] if content is None else content)
+    assert "damaged" in refused(capsys, *TINY, "--out", tmp_path / "run", "--resume")
+
+
+def test_checkpoint_that_runs_code_is_refused(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    torch.save({"history": [], "recipe": print}, tmp_path / "run" / "checkpoint.pt")
+    assert "damaged" in refused(capsys, *TINY, "--out", tmp_path / "run", "--resume")
+
+
+def test_folder_in_the_way(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    message = refused(capsys, *TINY, "--out", tmp_path / "file" / "run")
+    assert "cannot make the folder" in message
+
+
+@pytest.mark.parametrize("device", ["no-such", "cuda:77"])
+def test_device_that_is_not_there(tmp_path, capsys, device):
+    message = refused(capsys, *TINY, "--out", tmp_path / "run", "--device", device)
+    assert "cannot train on device" in message
+
+
+def test_mistakes_of_the_command_line(tmp_path, capsys):
+    assert "did you mean 'tiny'" in refused(capsys, "tyni")
+    assert "give --hidden" in refused(capsys)
+    assert "--stop-after" in refused(capsys, "tiny", "--stop-after", "0")
+    with pytest.raises(SystemExit):
+        main(["--hidden", "64,x"])
+    assert "e.g. 256,256, not '64,x'" in capsys.readouterr().err
+
+
+def test_validation_holds_out_training_images(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main([*TINY, "--out", str(folder), "--validation", "400", "--epochs", "1"]) == 0
+    assert "1,042 images" in capsys.readouterr().err
+    assert "too few" in refused(capsys, *TINY, "--out", tmp_path / "all", "--validation", "1441")
+
+
+def test_learning_rate_warms_up_and_ends_near_zero():
+    recipe = preset("sfc", epochs=10, warmup=1.0, learning_rate=0.5)
+    rates = [learning_rate(recipe, step, 100) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.5 / 101)
+    assert max(rates) == rates[100] == 0.5
+    assert rates[550] == pytest.approx(0.25, abs=1e-9)
+    assert 0 < rates[-1] < 1e-5
+    assert not any(math.isnan(rate) for rate in rates)
+
+
+def test_pixels_still_and_shifted():
+    images = np.zeros((64, 5, 4), np.uint8)
+    images[:, 2, 1] = 9
+    pixels = Pixels(images, 9, shift=1, device="cpu")
+    rows = torch.arange(64)
+    still = pixels.batch(rows, still=True).reshape(64, 5, 4)
+    assert ((still == 1).numpy() == (images >= 9)).all()
+    torch.manual_seed(1)
+    moved = pixels.batch(rows).reshape(64, 5, 4)
+    assert ((moved == 1).sum(dim=(1, 2)) == 1).all()
+    places = {tuple(place) for place in (moved == 1).nonzero()[:, 1:].tolist()}
+    assert places == {(y, x) for y in (1, 2, 3) for x in (0, 1, 2)}
+
+
+def test_shifts_bring_in_zeros():
+    pixels = Pixels(np.full((9, 3, 3), 255, np.uint8), 1, shift=3, device="cpu")
+    torch.manual_seed(1)
+    assert (pixels.batch(torch.arange(9)) == -1).any()
+
+
+def test_equal_scores_go_to_the_lowest_class():
+    class Level(torch.nn.Module):
+        def forward(self, x):
+            return torch.zeros(len(x), 10)
+
+    pixels = Pixels(np.zeros((3, 2, 2), np.uint8), 1, shift=0, device="cpu")
+    assert evaluate(Level(), pixels).tolist() == [0, 0, 0]
