@@ -1,4 +1,4 @@
-"""One way to run any streaming core: beats in, beats out, seeded stalls on both sides."""
+"""One way to run any streaming component: beats in, beats out, seeded stalls on both sides."""
 
 import random
 from dataclasses import dataclass

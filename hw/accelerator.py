@@ -1,0 +1,95 @@
+"""The accelerator: a network as one streaming pipeline. Wires only."""
+
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.cores.argmax import Argmax
+from hw.cores.matrix_unit import MatrixUnit
+from hw.cores.threshold import Threshold
+from hw.cores.width_converter import WidthConverter
+from hw.pipeline import Conversion, Lanes, Matrix, Maximum, Thresholding, pipeline
+from sw.network import Network
+
+__all__ = ["Accelerator"]
+
+
+class Accelerator(wiring.Component):
+    """A network, frame in, answer out.
+
+    A frame comes in beats of `lanes.input_lanes` pixels (or bits), in raster order, and yields one
+    beat at the output, the class index. Cycles are `hw.timing.predict`'s.
+
+    Parameters
+    ----------
+    network : Network
+    lanes : Lanes
+        How each layer is folded.
+
+    Members
+    -------
+    i : In(stream.Signature(ArrayLayout(bits of a pixel or 1, input_lanes)))
+    o : Out(stream.Signature(unsigned index))
+
+    Raises
+    ------
+    PlanError
+        When the lanes do not fit the network.
+    """
+
+    def __init__(self, network: Network, lanes: Lanes):
+        self._network, self._lanes = network, lanes
+        self._stages = pipeline(network, lanes)
+        i_width = network.input.bits if lanes.input == "pixels" else 1
+        last = self._stages[-1]
+        index = isinstance(last, Maximum)
+        result = range(last.i_elements) if index else data.ArrayLayout(last.width, last.lanes)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(i_width, lanes.input_lanes))),
+                "o": Out(stream.Signature(result)),
+            }
+        )
+
+    @property
+    def stages(self):
+        """The stages, one a submodule of the same name."""
+        return self._stages
+
+    def _core(self, stage):
+        match stage:
+            case Thresholding():
+                return Threshold(
+                    width=stage.i_width, thresholds=stage.thresholds, lanes=stage.lanes
+                )
+            case Conversion():
+                return WidthConverter(
+                    width=stage.width,
+                    elements=stage.elements,
+                    i_lanes=stage.i_lanes,
+                    o_lanes=stage.lanes,
+                )
+            case Matrix():
+                node = next(node for node in self._network.nodes if node.name == stage.node)
+                return MatrixUnit(
+                    weights=node.weights,
+                    thresholds=node.thresholds,
+                    inputs_per_beat=stage.folding.inputs_per_beat,
+                    neurons_per_beat=stage.folding.neurons_per_beat,
+                    popcount_stages=stage.folding.popcount_stages,
+                    storage=stage.folding.storage,
+                )
+            case Maximum():
+                return Argmax(width=stage.i_width, elements=stage.i_elements, lanes=stage.i_lanes)
+
+    def elaborate(self, platform):
+        m = Module()
+
+        source = wiring.flipped(self.i)
+        for stage in self._stages:
+            m.submodules[stage.name] = core = self._core(stage)
+            wiring.connect(m, source, core.i)
+            source = core.o
+        wiring.connect(m, source, wiring.flipped(self.o))
+
+        return m
