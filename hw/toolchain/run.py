@@ -191,14 +191,14 @@ def _execute(
 
 def _end(process: subprocess.Popen) -> None:
     """Ends a process group, first politely: tools remove their own temporary files then."""
-    for number, patience in ((signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGKILL, None)):
+    for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        try:
-            process.wait(patience)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(2)
             break
-        except subprocess.TimeoutExpired:
-            continue
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _deliver(
