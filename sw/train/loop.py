@@ -217,17 +217,18 @@ def _split(recipe: Recipe, data: Dataset) -> tuple[np.ndarray, ...]:
 def _restore(recipe: Recipe, directory: Path, network, optimiser) -> list[Epoch]:
     """Brings network and optimiser to the folder's checkpoint; its history."""
     state = load_checkpoint(directory)
-    changed = differences(from_json(state["recipe"]), recipe)
+    try:
+        changed = differences(from_json(state["recipe"]), recipe)
+        if not changed:
+            network.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+    except (PopstreamError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise PopstreamError(
+            f"cannot resume {directory}: its checkpoint is of another version; choose another --out"
+        ) from error
     if changed:
         raise PopstreamError(
             f"cannot resume {directory}: it was begun with {'; '.join(changed)}; "
             "repeat the command it was begun with, or choose another --out"
         )
-    try:
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise PopstreamError(
-            f"cannot resume {directory}: its checkpoint does not fit its recipe"
-        ) from error
     return state["history"]

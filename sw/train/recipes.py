@@ -12,7 +12,16 @@ import numpy as np
 from sw import datasets
 from sw.errors import PopstreamError, unknown
 
-__all__ = ["PRESETS", "Recipe", "command", "from_json", "pixel_threshold", "preset"]
+__all__ = [
+    "PRESETS",
+    "Recipe",
+    "command",
+    "differences",
+    "from_json",
+    "pixel_threshold",
+    "preset",
+    "to_json",
+]
 
 _THRESHOLDS = {"digits": 8, "mnist": 128, "fashion-mnist": 128}
 
@@ -148,13 +157,12 @@ def from_json(values: dict) -> Recipe:
     Raises
     ------
     PopstreamError
-        A field is missing, unknown or of another type.
+        A field is unknown, of another type or out of range.
     """
-    known = {option.name: option.type for option in fields(Recipe)}
-    if not isinstance(values, dict) or set(values) != set(known):
-        raise PopstreamError("its recipe has other fields than this version's recipes")
-    values = {**values, "hidden": tuple(values["hidden"])}
-    return Recipe(**values)
+    try:
+        return Recipe(**{**values, "hidden": tuple(values["hidden"])})
+    except (KeyError, TypeError) as error:
+        raise PopstreamError("its recipe is not one of this version's recipes") from error
 
 
 def differences(old: Recipe, new: Recipe) -> Sequence[str]:

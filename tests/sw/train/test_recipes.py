@@ -97,9 +97,14 @@ def test_command_of_a_plain_preset_is_short():
     assert command(preset("sfc")) == "python -m sw.train sfc --dataset mnist"
 
 
-def test_recipe_of_another_version():
-    with pytest.raises(PopstreamError, match="other fields"):
-        from_json({"preset": "sfc"})
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden": 3}, {"colour": "red"}, {"epochs": "many"}, {"epochs": 0}],
+    ids=["hidden", "unknown", "type", "range"],
+)
+def test_recipe_of_another_version(change):
+    with pytest.raises(PopstreamError):
+        from_json({**to_json(preset("sfc")), **change})
 
 
 def test_differences_name_field_and_values():

@@ -157,6 +157,15 @@ def test_checkpoint_that_runs_code_is_refused(finished, tmp_path, capsys):
     assert "damaged" in refused(capsys, *TINY, "--out", tmp_path / "run", "--resume")
 
 
+@pytest.mark.parametrize("part", ["recipe", "network", "optimiser"])
+def test_checkpoint_of_another_version(finished, tmp_path, capsys, part):
+    shutil.copytree(finished, tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint.pt"
+    state = torch.load(file, weights_only=True)
+    torch.save({**state, part: {"else": 1}}, file)
+    assert "another version" in refused(capsys, *TINY, "--out", tmp_path / "run", "--resume")
+
+
 def test_folder_in_the_way(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     message = refused(capsys, *TINY, "--out", tmp_path / "file" / "run")
