@@ -1,8 +1,9 @@
-"""The Verilog around a design under test: one driver, one sink, one monitor for each stream.
+"""The Verilog around a design under test: a driver, a sink, a monitor for each stream.
 
 The design's own Verilog is instantiated untouched; taps are reached by hierarchical names. Input
 comes from a file and every transferred beat goes to a file, so that Python need not wake in every
-clock cycle: cocotb starts the clock, sets the stalls, and looks in from time to time (`sim.bench`).
+clock cycle: cocotb starts the clock, sets the stalls, and looks in from time to time
+(`sim.bench`). The parts are in harness.v; here they are put together for the streams of a job.
 """
 
 import re
@@ -18,76 +19,10 @@ TOP = "popstream_bench"
 
 _PARTS = Path(__file__).with_name("harness.v")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+_SIGNALS = ("valid", "ready", "payload")
 
-
-def beats_file(index: int) -> str:
-    """The file in the simulation's folder that the monitor of stream `index` writes."""
-    return f"{index}.beats"
-
-
-def _name(*parts: str) -> str:
-    """A hierarchical name; whatever is no plain identifier is escaped."""
-    return ".".join(part if _IDENTIFIER.fullmatch(part) else f"\\{part} " for part in parts)
-
-
-def _ports(verilog: str, top: str) -> set[str]:
-    """The ports of a module, from its header in Verilog as Amaranth writes it."""
-    header = re.search(
-        rf"^\s*module\s+\\?{re.escape(top)}\s*(?:#\(.*?\)\s*)?\((.*?)\);", verilog, re.M | re.S
-    )
-    if header is None:
-        raise PopstreamError(f"the Verilog to simulate has no module {top!r}")
-    return set(re.findall(r"\w+(?=\s*(?:,|$))", header[1].strip()))
-
-
-def _monitor(index: int, stream: Stream, signals: list[str]) -> str:
-    valid, ready, payload = signals
-    return f"""
-    // {stream.name}: {stream.elements} elements of {stream.width} bits in {stream.beats} beats
-    popstream_monitor #(.WIDTH({stream.bits}), .WORDS({record_words(stream)}), .FILE("{beats_file(index)}"))
-    monitor_{index} (.clk(clk), .reset(reset), .flush(flush), .cycle(cycle),
-        .valid({valid}), .ready({ready}), .payload({payload}),
-        .beats(beats[{index} * 32 +: 32]), .broken_beat(broken_beat[{index} * 32 +: 32]),
-        .withdrawn(withdrawn[{index}]), .changed(changed[{index}]));
-    assign valids[{index}] = {valid};
-    assign readies[{index}] = {ready};
-    initial if ($bits({payload}) != {stream.bits}) begin
-        $display("%m: {stream.name} has a payload of %0d bits, expected {stream.bits}", $bits({payload}));
-        $fatal;
-    end
-"""
-
-
-def render(job: Job) -> str:
-    """The bench's Verilog for a job: depends on its top and streams alone, not on frames, seed or stalls.
-
-    Raises
-    ------
-    PopstreamError
-        The Verilog has no such top, or the top lacks a port of a stream.
-    """
-    ports = _ports(job.verilog, job.top)
-    i, o = job.input.port, job.output.port
-    for name in (
-        f"{port}__{signal}" for port in (i, o) for signal in ("payload", "valid", "ready")
-    ):
-        if name not in ports:
-            raise PopstreamError(f"the Verilog's module {job.top!r} has no port {name!r}")
-    clock = "".join(f".{a}({b}), " for a, b in (("clk", "clk"), ("rst", "reset")) if a in ports)
-    signals = [["i_valid", "i_ready", "i_payload"]]
-    for tap in job.taps:
-        path = [part for part in tap.path.split(".") if part]
-        signals.append(
-            [_name("dut", *path, f"{tap.port}__{s}") for s in ("valid", "ready", "payload")]
-        )
-    signals.append(["o_valid", "o_ready", "o_payload"])
-    monitors = "".join(
-        _monitor(k, s, names) for k, (s, names) in enumerate(zip(job.streams, signals, strict=True))
-    )
-    count = len(job.streams)
-    public = "/*verilator public_flat_rw*/"
-    return f"""{_PARTS.read_text()}
-module {TOP} (
+_BENCH = """
+module {top} (
     input         clk          {public},
     input         reset        {public},
     input         flush        {public},
@@ -99,18 +34,18 @@ module {TOP} (
     input  [15:0] o_chance     {public},
     input  [31:0] o_bursts     {public},
     input  [31:0] burst_mask   {public},
-    output reg [31:0] cycle    {public},
-    output [{32 * count - 1}:0] beats       {public},
-    output [{32 * count - 1}:0] broken_beat {public},
-    output [{count - 1}:0] withdrawn        {public},
-    output [{count - 1}:0] changed          {public},
-    output [{count - 1}:0] valids           {public},
-    output [{count - 1}:0] readies          {public}
+    output [32*{count}-1:0] beats       {public},
+    output [32*{count}-1:0] broken_beat {public},
+    output [{count}-1:0] withdrawn      {public},
+    output [{count}-1:0] changed        {public},
+    output [{count}-1:0] valids         {public},
+    output [{count}-1:0] readies        {public}
 );
     wire i_valid, i_ready, i_stall, o_valid, o_stall;
     wire o_ready = !o_stall;
-    wire [{job.input.bits - 1}:0] i_payload;
-    wire [{job.output.bits - 1}:0] o_payload;
+    wire [{i.bits}-1:0] i_payload;
+    wire [{o.bits}-1:0] o_payload;
+    reg  [31:0] cycle;
 
     always @(posedge clk) cycle <= reset ? 0 : cycle + 1;
 
@@ -119,13 +54,90 @@ module {TOP} (
     popstream_stall o_side (.clk(clk), .reset(reset), .seed(o_seed), .chance(o_chance),
         .burst_chance(o_bursts), .burst_mask(burst_mask), .stall(o_stall));
 
-    popstream_driver #(.WIDTH({job.input.bits}), .BYTES({-(-job.input.bits // 8)}), .FILE("input.beats"))
-    driver (.clk(clk), .reset(reset), .stall(i_stall), .limit(limit),
+    popstream_driver #(.WIDTH({i.bits}), .BYTES({i_bytes}), .FILE("input.beats")) driver (
+        .clk(clk), .reset(reset), .stall(i_stall), .limit(limit),
         .valid(i_valid), .ready(i_ready), .payload(i_payload));
 
-    {_name(job.top)} dut ({clock}
-        .{i}__valid(i_valid), .{i}__ready(i_ready), .{i}__payload(i_payload),
-        .{o}__valid(o_valid), .{o}__ready(o_ready), .{o}__payload(o_payload));
-{monitors}
-endmodule
+    {design} dut ({clock}
+        .{i.port}__valid(i_valid), .{i.port}__ready(i_ready), .{i.port}__payload(i_payload),
+        .{o.port}__valid(o_valid), .{o.port}__ready(o_ready), .{o.port}__payload(o_payload));
 """
+
+_MONITOR = """
+    // {stream.name}: {stream.elements} elements of {stream.width} bits in {stream.beats} beats
+    assign valids[{index}] = {valid};
+    assign readies[{index}] = {ready};
+    popstream_monitor #(.WIDTH({stream.bits}), .WORDS({words}), .FILE("{file}")) monitor_{index} (
+        .clk(clk), .reset(reset), .flush(flush), .cycle(cycle),
+        .valid({valid}), .ready({ready}), .payload({payload}),
+        .beats(beats[32*{index} +: 32]), .broken_beat(broken_beat[32*{index} +: 32]),
+        .withdrawn(withdrawn[{index}]), .changed(changed[{index}]));
+    initial if ($bits({payload}) != {stream.bits}) begin
+        $display("{stream.name}: the payload has %0d bits, not {stream.bits}", $bits({payload}));
+        $fatal;
+    end
+"""
+
+
+def beats_file(index: int) -> str:
+    """The file in the simulation's folder that the monitor of stream `index` writes."""
+    return f"{index}.beats"
+
+
+def render(job: Job) -> str:
+    """The bench's Verilog for a job; its top and streams decide, not seed, stalls or frames.
+
+    Raises
+    ------
+    PopstreamError
+        The Verilog has no such top, or the top lacks a port of a stream.
+    """
+    ports = _ports(job.verilog, job.top)
+    for stream in (job.input, job.output):
+        for name in (f"{stream.port}__{signal}" for signal in _SIGNALS):
+            if name not in ports:
+                raise PopstreamError(f"the Verilog's module {job.top!r} has no port {name!r}")
+    clock = {"clk": "clk", "rst": "reset"}  # neither exists without state
+
+    bench = _BENCH.format(
+        top=TOP,
+        public="/*verilator public_flat_rw*/",
+        count=len(job.streams),
+        i=job.input,
+        o=job.output,
+        i_bytes=-(-job.input.bits // 8),
+        design=_name(job.top),
+        clock=" ".join(f".{port}({net})," for port, net in clock.items() if port in ports),
+    )
+    signals = [
+        [f"i_{signal}" for signal in _SIGNALS],
+        *(_tapped(tap) for tap in job.taps),
+        [f"o_{signal}" for signal in _SIGNALS],
+    ]
+    for index, (stream, names) in enumerate(zip(job.streams, signals, strict=True)):
+        bench += _MONITOR.format(
+            index=index,
+            stream=stream,
+            words=record_words(stream),
+            file=beats_file(index),
+            **dict(zip(_SIGNALS, names, strict=True)),
+        )
+    return f"{_PARTS.read_text()}{bench}endmodule\n"
+
+
+def _ports(verilog: str, top: str) -> set[str]:
+    """The ports of a module, from its header as Amaranth writes it."""
+    header = re.search(rf"^\s*module\s+\\?{re.escape(top)}\s*\(([^)]*)\);", verilog, re.M)
+    if header is None:
+        raise PopstreamError(f"the Verilog to simulate has no module {top!r}")
+    return {port.split()[-1] for port in header[1].split(",") if port.strip()}
+
+
+def _tapped(tap: Stream) -> list[str]:
+    path = [part for part in tap.path.split(".") if part]
+    return [_name("dut", *path, f"{tap.port}__{signal}") for signal in _SIGNALS]
+
+
+def _name(*parts: str) -> str:
+    """A hierarchical name; what is no plain identifier is escaped."""
+    return ".".join(part if _IDENTIFIER.fullmatch(part) else f"\\{part} " for part in parts)

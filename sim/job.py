@@ -1,4 +1,4 @@
-"""What is to be simulated, and what came of it: plain data that both sides of the simulator read."""
+"""What is to be simulated and what came of it: plain data for both sides of the simulator."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,9 +13,10 @@ __all__ = ["Job", "Result", "SimulationMismatch", "Stalls", "Stream"]
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream of vectors: n elements travel as ceil(n / lanes) beats, element 0 in the lowest bits.
+    """A stream of vectors.
 
-    Padding lanes of the last beat are not looked at.
+    n elements travel as ceil(n / lanes) beats, element 0 in the lowest bits of the first. Padding
+    lanes of the last beat are not looked at.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class Stream:
     Raises
     ------
     ValueError
-        A number is out of its range, or lanes exceed elements by a whole beat or more.
+        A number is out of its range.
     """
 
     name: str
@@ -70,11 +71,8 @@ class Stream:
     @property
     def range(self) -> tuple[int, int]:
         """The smallest and the largest element."""
-        return (
-            (-(1 << self.width - 1), (1 << self.width - 1) - 1)
-            if self.signed
-            else (0, (1 << self.width) - 1)
-        )
+        low = -(1 << self.width - 1) if self.signed else 0
+        return low, low + (1 << self.width) - 1
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,11 @@ class Job:
         Gaps of `input` valid and of `output` ready while every frame is checked.
     reset : bool
         First interrupt a stalled run by a reset at a random cycle.
+
+    Raises
+    ------
+    ValueError
+        Two streams have the same name.
     """
 
     verilog: str = field(repr=False)
@@ -137,6 +140,11 @@ class Job:
     input_stalls: Stalls = Stalls()
     output_stalls: Stalls = Stalls()
     reset: bool = True
+
+    def __post_init__(self) -> None:
+        names = [stream.name for stream in self.streams]
+        if len(set(names)) < len(names):
+            raise ValueError(f"streams must have names of their own, not {', '.join(names)}")
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -169,8 +177,8 @@ class Result:
     frames : int
         Frames checked under random stalls.
     latency_cycles : int
-        From the cycle in which the first frame's first input beat is transferred to the cycle in which
-        its first output beat is: 0 for wires, 1 for one register stage.
+        From the cycle in which the first frame's first input beat is transferred to the cycle in
+        which its first output beat is: 0 for wires, 1 for one register stage.
     cycles_per_frame : int or None
         From a frame's first output beat to the next frame's, once the pipeline is full; None
         where successive frames differ (an error if the job predicts it).

@@ -43,8 +43,8 @@ def simulate(
     expected : mapping of str to ndarray of integers (frames, elements)
         What each tap and the output should carry, by the stream's name.
     build_dir : Path
-        Gets the folder ``run`` with the log, and with everything that was recorded if a check fails.
-        One simulation at a time.
+        Gets the folder ``run`` with the log, and with everything recorded if a check fails. One
+        simulation at a time.
     cache_dir : Path or None
         Where compiled models are kept; None is ``models`` in `build_dir`.
     simulator : Simulator or None
@@ -107,22 +107,26 @@ def _simulate(job, arrays, build_dir, cache_dir, simulator, progress, waves) -> 
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
     (run / "job.json").write_text(json.dumps(job.to_json()))
-    for index, array in enumerate(arrays[: len(job.streams)]):
+    for index, array in enumerate(arrays):
         np.save(run / f"{index}.npy", array)
-    with cocotb_runner(simulator) as runner, _reporting(run, len(arrays[0]), progress):
-        with suppress(SystemExit):  # the outcome says more than the exit status
-            runner.test(
-                test_module="sim.bench",
-                hdl_toplevel=harness.TOP,
-                hdl_toplevel_lang="verilog",
-                build_dir=model,
-                test_dir=run,
-                results_xml=str(run / "results.xml"),
-                seed=job.seed,
-                timescale=TIMESCALE,
-                waves=waves,
-                log_file=run / "simulation.log",
-            )
+    with (
+        cocotb_runner(simulator) as runner,
+        _reporting(run, len(arrays[0]), progress),
+        suppress(SystemExit),  # the outcome says more than the exit status
+    ):
+        runner.test(
+            test_module="sim.bench",
+            hdl_toplevel=harness.TOP,
+            hdl_toplevel_lang="verilog",
+            build_dir=model,
+            test_dir=run,
+            results_xml=str(run / "results.xml"),
+            seed=job.seed,
+            plusargs=[f"+dumpfile_path={run / 'dump.fst'}"] if waves else [],
+            timescale=TIMESCALE,
+            waves=waves,
+            log_file=run / "simulation.log",
+        )
     try:
         outcome = json.loads((run / "outcome.json").read_text())
     except FileNotFoundError:

@@ -109,9 +109,10 @@ def _judge_values(run: Run, watch: Watch) -> None:
     if watch.beats > due or (watch.beats < due and not run.broken_off):
         kind, what = ("lost", "missing") if watch.beats < due else ("duplicated", "too many")
         frame, place = _place(watch, watch.beats)
+        since = f"first difference: {listed}" if first else f"from {place} on"
         run.fail(
-            f"{stream.name}: {abs(watch.beats - due)} beats {what}, {watch.beats} instead of {due}, "
-            + (f"first difference {listed}" if first else f"the first of them {place}"),
+            f"{stream.name}: {watch.beats} beats instead of {due}, {abs(watch.beats - due)} {what}, "
+            f"{since}",
             kind=kind,
             **{"layer": stream.name, "frame": frame, **where, "expected": due, "got": watch.beats},
         )

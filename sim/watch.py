@@ -1,4 +1,4 @@
-"""Compares what one stream carried with what it should carry, as the records of its beats arrive."""
+"""Compares what a stream carried with what it should carry, as its beats are recorded."""
 
 from dataclasses import dataclass
 from pathlib import Path
