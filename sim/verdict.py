@@ -107,12 +107,12 @@ def _judge_values(run: Run, watch: Watch) -> None:
     first = watch.differences[0] if watch.differences else None
     where = {"layer": stream.name, "frame": first.frame, "neuron": first.neuron} if first else {}
     if watch.beats > due or (watch.beats < due and not run.broken_off):
-        kind, what = ("lost", "missing") if watch.beats < due else ("duplicated", "too many")
+        kind = "lost" if watch.beats < due else "duplicated"
         frame, place = _place(watch, watch.beats)
         since = f"first difference: {listed}" if first else f"from {place} on"
         run.fail(
-            f"{stream.name}: {watch.beats} beats instead of {due}, {abs(watch.beats - due)} {what}, "
-            f"{since}",
+            f"{stream.name}: {watch.beats} beats instead of {due}, "
+            f"{abs(watch.beats - due)} {kind}, {since}",
             kind=kind,
             **{"layer": stream.name, "frame": frame, **where, "expected": due, "got": watch.beats},
         )
