@@ -82,7 +82,7 @@ def export(trained: Trained, recipe: Recipe, data: Dataset, path: Path) -> Expor
         float_accuracy=float(np.mean(by_float == data.test_labels)),
         integer_accuracy=float(np.mean(by_integer == data.test_labels)),
         test_images=images,
-        notes=f"Weights of the last of {epochs} epochs. {agreement}",
+        notes=f"Weights after the last of {epochs} epochs. {agreement}",
     )
     samples = artefact.Samples(data.test_images[:SAMPLES], data.test_labels[:SAMPLES])
     artefact.save(path, network, card, samples)

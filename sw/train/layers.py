@@ -133,10 +133,14 @@ class BinaryClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (frames, classes) of bits x (frames, inputs), +1 and -1."""
-        for dense, norm in zip(self.dense, self.norm, strict=False):  # the last dense has no norm
+        return self.sums(x, len(self.norm)) * self.log_scale.exp()
+
+    def sums(self, x: Tensor, layer: int) -> Tensor:
+        """What a layer (from 0) sums, (frames, neurons), for bits x (frames, inputs)."""
+        for dense, norm in zip(self.dense[:layer], self.norm[:layer], strict=True):
             x = sign(norm(dense(x)))
             x = functional.dropout(x.to(dense.weight.dtype), self.dropout, self.training)
-        return self.dense[-1](x) * self.log_scale.exp()
+        return self.dense[layer](x)
 
     @torch.no_grad()
     def clip(self) -> None:

@@ -23,7 +23,7 @@ from sw.train.progress import Reporter
 from sw.train.recipes import Recipe, differences, from_json, pixel_threshold, to_json
 from sw.train.run import Epoch, load_checkpoint, open_run, save_epoch, write_plot
 
-__all__ = ["Trained", "evaluate", "train"]
+__all__ = ["Pixels", "Trained", "evaluate", "learning_rate", "settle", "train"]
 
 _REPORT_STEPS = 20  # reading the loss back waits for the device; every step would be too often
 
@@ -188,6 +188,9 @@ def train(
             reporter.epoch(history[-1])
     finally:
         write_plot(directory, recipe, history)
+    if len(history) == recipe.epochs:
+        settle(network, x_train)
+        reporter.settled(float(np.mean(evaluate(network, x_check) == check_labels)))
     return Trained(network, tuple(history), threshold)
 
 
@@ -198,6 +201,26 @@ def evaluate(network: BinaryClassifier, pixels: Pixels) -> np.ndarray:
     rows = torch.arange(len(pixels.pixels), device=pixels.pixels.device)
     scores = [network(pixels.batch(part, still=True)).cpu().numpy() for part in rows.split(1000)]
     return np.concatenate(scores).argmax(axis=1)  # torch's argmax promises no order among equals
+
+
+@torch.no_grad()
+def settle(network: BinaryClassifier, pixels: Pixels) -> None:
+    """Sets every batch norm's mean and variance to those over all images, unshifted, undropped.
+
+    The running ones follow the last few dozen batches, and move the accuracy by a tenth of a per
+    cent either way. Sums are whole numbers, so their sums in float64 are exact.
+    """
+    network.eval()
+    rows = torch.arange(len(pixels.pixels), device=pixels.pixels.device)
+    for layer, norm in enumerate(network.norm):  # each sees the layers before it settled
+        total = squares = 0
+        for part in rows.split(1000):
+            a = network.sums(pixels.batch(part, still=True), layer).double()
+            total += a.sum(0)
+            squares += a.square().sum(0)
+        mean = total / len(rows)
+        norm.mean.copy_(mean)
+        norm.variance.copy_(squares / len(rows) - mean.square())
 
 
 def _split(recipe: Recipe, data: Dataset) -> tuple[np.ndarray, ...]:

@@ -53,3 +53,9 @@ class Reporter:
             f"{line.seconds:.1f} s",
             highlight=False,
         )
+
+    def settled(self, accuracy: float) -> None:
+        """At the end: the accuracy with batch norm statistics of all training images."""
+        self._console.print(
+            f"batch norm settled on all training images  accuracy {accuracy:.2%}", highlight=False
+        )

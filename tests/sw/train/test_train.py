@@ -16,7 +16,8 @@ import torch
 from sw import artefact, datasets, golden
 from sw.train import loop
 from sw.train.__main__ import main
-from sw.train.loop import Pixels, evaluate, learning_rate
+from sw.train.layers import BinaryClassifier
+from sw.train.loop import Pixels, evaluate, learning_rate, settle
 from sw.train.recipes import preset
 
 TINY = ["tiny", "--hidden", "24,16", "--epochs", "4", "--shift", "1", "--dropout", "0.1"]
@@ -231,3 +232,19 @@ def test_equal_scores_go_to_the_lowest_class():
 
     pixels = Pixels(np.zeros((3, 2, 2), np.uint8), 1, shift=0, device="cpu")
     assert evaluate(Level(), pixels).tolist() == [0, 0, 0]
+
+
+def test_settled_batch_norm_has_the_statistics_of_every_image():
+    torch.manual_seed(1)
+    images = datasets.load("digits").train_images
+    network = BinaryClassifier(64, (9, 7), 10, dropout=0.5)
+    settle(network, Pixels(images, 8, shift=1, device="cpu"))
+
+    x = np.where(images.reshape(len(images), -1) >= 8, 1, -1)
+    for dense, norm in zip(network.dense, network.norm, strict=False):
+        a = x @ np.where(dense.signs, 1, -1).T
+        mean, variance = norm.mean.numpy(), norm.variance.numpy()
+        assert mean == pytest.approx(a.mean(axis=0), rel=1e-5, abs=1e-6)
+        assert variance == pytest.approx(a.var(axis=0), rel=1e-5)
+        deviation = np.sqrt(variance.astype(np.float64) + norm.epsilon)
+        x = np.where((a - mean.astype(np.float64)) / deviation >= 0, 1, -1)
