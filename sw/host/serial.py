@@ -147,29 +147,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.console import Console
 
     from sw.artefact import load
-    from sw.golden import predict
+    from sw.golden import predict, trace
 
     parser = argparse.ArgumentParser(prog="python -m sw.host.serial", description=__doc__)
     parser.add_argument("port", help="the board's serial port, such as /dev/ttyUSB1")
     parser.add_argument("--model", required=True, help="the model file that the board runs")
     parser.add_argument("--baud", type=int, default=1_000_000, help="bits per second")
+    parser.add_argument(
+        "--bits", action="store_true", help="the board takes bits: binarise the pixels here"
+    )
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
     try:
         model = load(options.model)
-        inputs = model.samples.inputs
+        network, inputs = model.network, model.samples.inputs
+        sent, width = inputs, network.input.bits
+        if options.bits:
+            sent, width = trace(network, inputs)[network.nodes[1].name].astype(np.uint8), 1
         client = SerialClient(
             open_port(options.port, options.baud),
-            width=model.network.input.bits,
-            classes=len(model.network.classes) or 256,
+            width=width,
+            classes=len(network.classes) or 256,
         )
-        labels = client.classify(inputs)
+        labels = client.classify(sent)
     except PopstreamError as error:
-        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return 1
-    equal = int(np.sum(labels == predict(model.network, inputs)))
+    equal = int(np.sum(labels == predict(network, inputs)))
     right = int(np.sum(labels == model.samples.labels))
-    console.print(f"{len(labels)} frames: {equal} as the golden model, {right} as labelled")
+    said = f"{len(labels)} frames: {equal} as the golden model, {right} as labelled"
+    Console(highlight=False).print(said)
     return 0 if equal == len(labels) else 1
 
 

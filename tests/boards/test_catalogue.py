@@ -35,7 +35,7 @@ def test_default_and_suggested_clocks_can_be_made(name):
 
 
 def test_impossible_clock_names_the_nearest():
-    message = "pynq cannot make 100 MHz from its 125 MHz oscillator; the nearest are 62.5 MHz or"
+    message = "pynq cannot make 100 MHz from its 125 MHz oscillator; nearest: 62.5 MHz or 125 MHz"
     with pytest.raises(PopstreamError, match=re.escape(message)):
         board("pynq").clock(100_000_000)
 

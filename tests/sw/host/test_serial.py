@@ -115,20 +115,32 @@ def model(tmp_path):
 
 
 @pytest.mark.parametrize(("right", "status"), [(True, 0), (False, 1)])
-def test_command_line_compares_with_the_golden_model(model, monkeypatch, capsys, right, status):
+@pytest.mark.parametrize("bits", [False, True])
+def test_command_line_compares_with_the_golden_model(
+    model, monkeypatch, capsys, right, status, bits
+):
     path, network = model
 
     def answer(frame):
-        label = int(predict(network, np.frombuffer(frame, np.uint8)[None])[0])
+        if bits:
+            (byte,) = frame
+            pixels = [255 * (byte & 1), 255 * (byte >> 1 & 1)]
+        else:
+            pixels = list(frame)
+        label = int(predict(network, np.array([pixels], np.uint8))[0])
         return label if right else (label + 1) % 3
 
     monkeypatch.setattr(serial_module, "open_port", lambda port, baud: Port(answer))
     monkeypatch.setattr(serial_module.SerialClient, "restart", lambda self: None)
-    assert main(["/dev/ttyUSB1", "--model", str(path)]) == status
+    arguments = ["/dev/ttyUSB1", "--model", str(path), *(["--bits"] if bits else [])]
+    assert main(arguments) == status
     count = 8 if right else 0
     assert f"8 frames: {count} as the golden model, {count} as labelled" in capsys.readouterr().out
 
 
 def test_command_line_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert main(["/dev/ttyUSB1", "--model", str(tmp_path / "none.safetensors")]) == 1
-    assert "error:" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert not said.out
