@@ -62,7 +62,8 @@ class Board:
     bitstream_suffix : str
         What the bitstream's name ends in.
     loader_options : tuple of str
-        What openFPGALoader has to be told to load this board's volatile memory.
+        What openFPGALoader has to be told to load this board: its volatile memory, except the
+        iCEBreaker's flash.
     platform_class : str
         ``module:Class`` of the Amaranth platform.
     """
@@ -216,7 +217,8 @@ BOARDS: dict[str, Board] = {
             flows=("nextpnr",),
             pip_flow=True,
             bitstream_suffix=".bin",
-            loader_options=("--board", "ice40_generic"),
+            # As the board is jumpered, USB reaches the flash and not the FPGA's own memory.
+            loader_options=("--board", "ice40_generic", "--write-flash"),
             platform_class="amaranth_boards.icebreaker:ICEBreakerPlatform",
         ),
     )

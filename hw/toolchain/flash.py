@@ -11,7 +11,9 @@ __all__ = ["flash"]
 
 
 def flash(board: Board, bitstream: Path) -> None:
-    """Loads a bitstream into a board over USB with openFPGALoader; it lasts until power goes.
+    """Loads a bitstream into a board over USB with openFPGALoader.
+
+    It lasts until power goes; the iCEBreaker is loaded through its flash and keeps it.
 
     Raises
     ------

@@ -15,18 +15,18 @@ def bitstream(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "option"),
+    ("name", "options"),
     [
-        ("pynq", "pynq_z2"),
-        ("arty_z7", "arty_z7_20"),
-        ("ulx3s", "ulx3s"),
-        ("icebreaker", "ice40_generic"),
+        ("pynq", ["pynq_z2"]),
+        ("arty_z7", ["arty_z7_20"]),
+        ("ulx3s", ["ulx3s"]),
+        ("icebreaker", ["ice40_generic", "--write-flash"]),
     ],
 )
-def test_loader_is_told_the_board(fake_tools, monkeypatch, bitstream, name, option):
+def test_loader_is_told_the_board(fake_tools, monkeypatch, bitstream, name, options):
     monkeypatch.setenv("OPENFPGALOADER", str(fake_tools.add("loader")))
     flash(board(name), bitstream)
-    assert fake_tools.calls() == [["loader", "--board", option, str(bitstream)]]
+    assert fake_tools.calls() == [["loader", "--board", *options, str(bitstream)]]
 
 
 def test_missing_loader_is_one_line(fake_tools, monkeypatch, bitstream):
