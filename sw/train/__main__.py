@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -23,12 +24,15 @@ A preset fixes every option below; options given beside it win. Without a preset
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit status: 0, 1 on a user's mistake, 130 when interrupted."""
     options = vars(_parser().parse_args(arguments))
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     try:
         return _run(options, console)
     except PopstreamError as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"error: {error}", style="red")
         return 1
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 130
 
 
 def _run(options: dict, console: Console) -> int:
@@ -55,13 +59,16 @@ def _run(options: dict, console: Console) -> int:
             "choose another folder by --out, or delete it"
         )
 
+    layers = [data.train_images[0].size, *recipe.hidden, len(data.classes)]
     console.print(
-        f"{recipe.name}: {'-'.join(map(str, _widths(recipe, data)))}, "
+        f"{recipe.name}: {'-'.join(map(str, layers))}, "
         f"{len(data.train_images) - recipe.validation:,} images, {recipe.epochs} epochs, "
-        f"to {directory}",
-        highlight=False,
+        f"to {directory}"
     )
-    again = f"{command(recipe)}{f' --out {out}' if out else ''} --resume"
+    again = command(recipe)
+    for option, value in (("--out", out), ("--data-dir", data_dir), ("--device", device)):
+        if value and (option, value) != ("--device", "cpu"):
+            again += f" {option} {shlex.quote(value)}"
     try:
         with Reporter(console, epochs=recipe.epochs) as reporter:
             trained = train(
@@ -74,10 +81,10 @@ def _run(options: dict, console: Console) -> int:
                 reporter=reporter,
             )
     except KeyboardInterrupt:
-        console.print(f"interrupted; whole epochs are kept. Continue by: {again}", soft_wrap=True)
+        console.print(f"interrupted; whole epochs are kept. Continue by: {again} --resume")
         return 130
     if len(trained.history) < recipe.epochs:
-        console.print(f"stopped as asked. Continue by: {again}", soft_wrap=True)
+        console.print(f"stopped as asked. Continue by: {again} --resume")
         return 0
 
     path = directory / f"{recipe.name}.safetensors"
@@ -86,14 +93,9 @@ def _run(options: dict, console: Console) -> int:
     console.print(
         f"{path}: {card.integer_accuracy:.2%} of {card.test_images:,} test images "
         f"(float {card.float_accuracy:.2%}, {exported.differing} predictions differ)",
-        highlight=False,
-        soft_wrap=True,
+        style="red" if exported.differing else None,
     )
     return 0
-
-
-def _widths(recipe: Recipe, data: datasets.Dataset) -> list[int]:
-    return [data.train_images[0].size, *recipe.hidden, len(data.classes)]
 
 
 def _hidden(text: str) -> tuple[int, ...]:

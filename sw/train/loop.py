@@ -144,6 +144,7 @@ def train(
     open_run(directory, recipe)
     if not history:
         keep()
+    reporter.begin(len(history))
 
     try:
         for epoch in range(len(history), min(recipe.epochs, stop_after or recipe.epochs)):

@@ -9,7 +9,7 @@ __all__ = ["Reporter"]
 class Reporter:
     """A context manager that draws the bar on `console`; where that is no terminal, lines only."""
 
-    def __init__(self, console: Console, *, epochs: int, done: int = 0) -> None:
+    def __init__(self, console: Console, *, epochs: int) -> None:
         self._console = console
         self._epochs = epochs
         self._accuracy = ""
@@ -25,7 +25,7 @@ class Reporter:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=1.0, completed=done / epochs, state="")
+        self._task = self._progress.add_task("", total=1.0, state="")
 
     def __enter__(self) -> "Reporter":
         self._progress.start()
@@ -33,6 +33,10 @@ class Reporter:
 
     def __exit__(self, *_) -> None:
         self._progress.stop()
+
+    def begin(self, done: int) -> None:
+        """Before the first step: the epochs done earlier. The time left is reckoned from here."""
+        self._progress.reset(self._task, completed=done / self._epochs)
 
     def step(self, epoch: int, done: float, loss: float) -> None:
         """Within an epoch (counted from 0): the whole training's share done, the loss so far."""
@@ -51,11 +55,8 @@ class Reporter:
             f"epoch {line.epoch:3}/{self._epochs}  loss {line.loss:.4f}  "
             f"training {line.train_accuracy:.2%}  accuracy {line.accuracy:.2%}  "
             f"{line.seconds:.1f} s",
-            highlight=False,
         )
 
     def settled(self, accuracy: float) -> None:
         """At the end: the accuracy with batch norm statistics of all training images."""
-        self._console.print(
-            f"batch norm settled on all training images  accuracy {accuracy:.2%}", highlight=False
-        )
+        self._console.print(f"batch norm settled on all training images  accuracy {accuracy:.2%}")
