@@ -61,7 +61,7 @@ class Bench:
 
     async def measure(self) -> tuple[int, int | None]:
         """Latency, and cycles per frame (None where frames differ), compared with the job's."""
-        filling = 2 * len(self.job.streams)
+        filling = len(self.job.streams) + 2
         numbers = np.arange(filling + MEASURED_FRAMES) % len(self.frames)
         run = await self._run(numbers, "without stalls", NO_STALLS, NO_STALLS)
         judge(run)
@@ -106,7 +106,7 @@ class Bench:
         ]
         await self._restart(len(numbers), i_stalls, o_stalls)
 
-        drain = 64 + 8 * self._frame_cycles + 2 * self._latency_cycles
+        drain = 64 + 4 * self._frame_cycles + self._latency_cycles
         frames, still, spent, reported = len(numbers), 0, 0, 0.0
         while spent != break_off:
             step = POLL_CYCLES if break_off is None else min(POLL_CYCLES, break_off - spent)
@@ -126,7 +126,9 @@ class Bench:
                 Path("progress").write_text(str(watches[-1].beats // self.job.output.beats))
 
         dut = self.dut
-        broken = int(dut.broken_beat.value)
+        recorded = _words(dut.beats, len(watches))
+        if recorded != [watch.beats for watch in watches]:
+            raise OSError("what was recorded is not complete; is the disk full?")
         return Run(
             seed=self.job.seed,
             phase=phase,
@@ -138,7 +140,7 @@ class Bench:
             readies=int(dut.readies.value),
             withdrawn=int(dut.withdrawn.value),
             changed=int(dut.changed.value),
-            broken_beats=[broken >> 32 * index & 0xFFFF_FFFF for index in range(len(watches))],
+            broken_beats=_words(dut.broken_beat, len(watches)),
         )
 
     async def _restart(self, frames: int, i_stalls: Stalls, o_stalls: Stalls) -> None:
@@ -167,6 +169,12 @@ class Bench:
             watch.look()
 
 
+def _words(signal, count: int) -> list[int]:
+    """The 32-bit words of a packed signal, lowest first."""
+    value = int(signal.value)
+    return [value >> 32 * index & 0xFFFF_FFFF for index in range(count)]
+
+
 @cocotb.test()
 async def simulate(dut) -> None:
     """The job of the current folder, from reset to verdict."""
@@ -175,9 +183,10 @@ async def simulate(dut) -> None:
         np.load(f"{index}.npy", mmap_mode="r") for index in range(len(job.streams))
     )
     bench = Bench(dut, job, frames, [frames, *expected])
-    dut.flush.value = 0
+    dut.reset.value = dut.flush.value = 0
+    await Timer(1, "step")
     Clock(dut.clk, 2, "step").start()
-    await Timer(1, "step")  # from here on, every other step is far from a rising edge
+    await Timer(1, "step")  # from here on, every other step is a falling edge
     began, outcome = time.monotonic(), {}
     try:
         latency, frame_cycles = await bench.measure()

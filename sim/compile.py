@@ -20,6 +20,7 @@ from sw.errors import PopstreamError
 __all__ = ["cocotb_runner", "compile_model", "log_end"]
 
 TIMESCALE = ("1ns", "1ns")
+LOG = "compile.log"
 LOG_LINES = 12
 
 # cocotb makes every signal public, which hides nothing from VPI but stops most of Verilator's
@@ -83,25 +84,33 @@ def compile_model(job: Job, simulator: Simulator, cache: Path, *, waves: bool = 
         A tool fails; the message has the end of its log.
     """
     bench = harness.render(job)
-    tools = (simulator, version("cocotb"), sys.version, VERILATOR_ARGS, MAKE_ARGS, waves)
+    tools = (*simulator.key, version("cocotb"), sys.prefix, VERILATOR_ARGS, MAKE_ARGS, waves)
     model = cache / _digest(job.verilog, bench, *tools)
     if model.exists():
         return model
 
     log.info("compiling %s with %s", job.top, simulator.name)
     cache.mkdir(parents=True, exist_ok=True)
-    runtime = cache / f"runtime-{_digest(*tools)}"
-    work = Path(tempfile.mkdtemp(prefix=f"{model.name}-", dir=cache))
+    runtime = (
+        cache / f"runtime-{_digest(*tools)}"
+    )  # Verilator's own objects, alike for every design
+    work = Path(tempfile.mkdtemp(prefix="popstream-"))  # make wants no blank in the path
     try:
         (work / "design.v").write_text(job.verilog)
         (work / "bench.v").write_text(bench)
         at_hand = sorted(path.name for path in runtime.glob("*.o"))
         for name in at_hand:
             shutil.copyfile(runtime / name, work / name)
-        _build(job, simulator, work, waves=waves, runtime=at_hand)
+        _build(simulator, work, waves=waves, runtime=at_hand)
         if not at_hand:
             _keep(work, runtime, lambda path: path.match("verilated*.o"))
         _keep(work, model, lambda path: path.suffix not in INTERMEDIATE)
+    except RuntimeError:
+        failed = Path(shutil.copyfile(work / LOG, cache / "failed.log"))
+        raise PopstreamError(
+            f"{simulator.name} does not compile {job.top!r}; its log {failed} ends:\n"
+            f"{log_end(failed)}"
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return model
@@ -116,7 +125,7 @@ def _keep(work: Path, target: Path, wanted: Callable[[Path], bool]) -> None:
     fresh = Path(tempfile.mkdtemp(prefix=f"{target.name}-", dir=target.parent))
     for path in work.iterdir():
         if path.is_file() and wanted(path):
-            path.rename(fresh / path.name)
+            shutil.move(path, fresh / path.name)
     try:
         fresh.rename(target)
     except OSError:
@@ -125,9 +134,8 @@ def _keep(work: Path, target: Path, wanted: Callable[[Path], bool]) -> None:
             raise
 
 
-def _build(job: Job, simulator: Simulator, work: Path, *, waves: bool, runtime: list[str]) -> None:
-    """Lets the tools do their work in a folder; `runtime` names the objects that are there."""
-    log_file = work / "compile.log"
+def _build(simulator: Simulator, work: Path, *, waves: bool, runtime: list[str]) -> None:
+    """Runs the tools in a folder. `runtime` names objects that are there already."""
     args, make_args = [], MAKE_ARGS
     if simulator.name == "verilator":
         args = list(VERILATOR_ARGS)
@@ -136,19 +144,12 @@ def _build(job: Job, simulator: Simulator, work: Path, *, waves: bool, runtime: 
         make_args += " VK_GLOBAL_OBJS="
     with cocotb_runner(simulator) as runner:
         os.environ["MAKEFLAGS"] = f"{os.environ.get('MAKEFLAGS', '')} {make_args}"
-        try:
-            runner.build(
-                sources=[work / "design.v", work / "bench.v"],
-                hdl_toplevel=harness.TOP,
-                build_args=args,
-                build_dir=work,
-                timescale=TIMESCALE,
-                waves=waves,
-                log_file=log_file,
-            )
-        except RuntimeError:
-            kept = Path(shutil.copyfile(log_file, work.parent / "failed.log"))
-            raise PopstreamError(
-                f"{simulator.name} does not compile {job.top!r}; its log {kept} ends:\n"
-                f"{log_end(kept)}"
-            ) from None
+        runner.build(
+            sources=[work / "design.v", work / "bench.v"],
+            hdl_toplevel=harness.TOP,
+            build_args=args,
+            build_dir=work,
+            timescale=TIMESCALE,
+            waves=waves,
+            log_file=work / LOG,
+        )

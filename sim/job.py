@@ -191,7 +191,7 @@ class Result:
     outputs : ndarray of int64 (frames, elements of the output)
         What the design answered.
     simulator : str
-        Name and version.
+        Its name and version, with the compiler's where there is one.
     seed : int
         As in the job.
     """

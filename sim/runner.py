@@ -75,7 +75,7 @@ def simulate(
         return _simulate(job, arrays, build_dir, cache_dir, simulator, progress, waves)
     except OSError as error:
         raise PopstreamError(
-            f"the simulation cannot use {error.filename or build_dir}: {error.strerror}"
+            f"the simulation cannot use {error.filename or build_dir}: {error.strerror or error}"
         ) from error
 
 
@@ -140,7 +140,7 @@ def _simulate(job, arrays, build_dir, cache_dir, simulator, progress, waves) -> 
         frames=len(arrays[0]),
         outputs=np.load(run / "outputs.npy"),
         compile_seconds=compile_seconds,
-        simulator=f"{simulator.name} {simulator.version}",
+        simulator=simulator.version,
         seed=job.seed,
         **outcome,
     )

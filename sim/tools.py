@@ -1,5 +1,6 @@
 """Finds a simulator on this machine: Verilator with a C++ compiler, or else Icarus Verilog."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -24,7 +25,7 @@ class Simulator:
     name : str
         ``verilator`` or ``icarus``, as cocotb calls it.
     version : str
-        Its version, the C++ compiler's too where there is one; part of the compile cache's key.
+        In words, with the version of the C++ compiler where there is one.
     environment : dict of str
         Environment variables that it needs.
     """
@@ -33,15 +34,14 @@ class Simulator:
     version: str
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a compiled model depends on."""
+        return self.name, self.version
 
-def _first_line(*command: str, environment: dict[str, str] | None = None) -> str:
-    run = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
+
+def _first_line(*command: str) -> str:
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     return (run.stdout or run.stderr).partition("\n")[0].strip()
 
 
@@ -71,9 +71,11 @@ def _verilator() -> Simulator | list[str]:
         pch = "-include-pch CFG_GCH_IF_CLANG=.gch" if clang else "-include"
         make = f"CXX={compiler} LINK={compiler} CFG_CXXFLAGS_PCH_I={pch}"
         environment["MAKEFLAGS"] = make
-    version = _first_line("verilator", "--version", environment=environment)
+        version = f"Verilator {importlib.metadata.version('verilator')}"
+    else:
+        version = _first_line("verilator", "--version")
     compiler = _first_line(compiler, "--version")
-    return Simulator("verilator", f"{version} ({compiler})", environment)
+    return Simulator("verilator", f"{version}, {compiler}", environment)
 
 
 def find_simulator(name: str | None = None) -> Simulator:
