@@ -111,7 +111,9 @@ class BatchNorm(nn.Module):
         gamma, beta, mean, variance = (
             t.double() for t in (self.gamma, self.beta, self.mean, self.variance)
         )
-        return gamma * (a.double() - mean) / torch.sqrt(variance + self.epsilon) + beta
+        # torch's own square root may be off by one unit in the last place, numpy's is not
+        sigma = np.sqrt((variance + self.epsilon).detach().cpu().numpy())
+        return gamma * (a.double() - mean) / torch.from_numpy(sigma).to(a.device) + beta
 
 
 class BinaryClassifier(nn.Module):

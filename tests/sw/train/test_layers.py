@@ -46,6 +46,7 @@ def test_batch_norm_in_evaluation_is_the_folds_float_expression():
         norm.variance.copy_(torch.tensor(rng.uniform(0, 20, size=neurons)))
         norm.beta[:50] = 0  # on a threshold exactly
         norm.mean[:50] = norm.mean[:50].round()
+        norm.variance[50:100] = 1e-6  # epsilon rules
     norm.eval()
     a = 2.0 * torch.arange(synapses + 1) - synapses
     y = norm(a[:, None].expand(-1, neurons))
@@ -57,6 +58,9 @@ def test_batch_norm_in_evaluation_is_the_folds_float_expression():
         epsilon=norm.epsilon,
     )
     assert y.dtype == torch.float64
+    expected = frozen.gamma * (a[:, None].numpy() - frozen.mean)
+    expected = expected / np.sqrt(frozen.variance + 1e-5) + frozen.beta
+    assert (y.detach().numpy() == expected).all()
     bits = (y >= 0).numpy().T
     assert (bits == fold.float_bits(frozen, synapses)).all()
 
