@@ -188,7 +188,7 @@ def _options(board: Board, clock_hz: int, name: str, parts: Sequence[str]) -> di
         "verbose": True,
         # Amaranth calls element 0 of an array `x[0]`, which is what abc9 calls bit 0 of `x`: left
         # so, yosys merges the two and drops logic (0.70) or stops at an assertion (before).
-        "script_after_read": "rename -unescape\n"
+        "script_after_read": "rename -unescape w:*[[]*\n"
         + (f"setattr -mod -set keep_hierarchy 1 {kept}" if parts else ""),
         "synth_opts": {"xc7": "-flatten -abc9", "ecp5": "", "ice40": "-device u"}[board.family],
         "script_after_synth": "\n".join(
