@@ -23,7 +23,7 @@ __all__ = [
     "to_json",
 ]
 
-_THRESHOLDS = {"digits": 8, "mnist": 128, "fashion-mnist": 128}
+_THRESHOLDS = {"digits": 8, "mnist": 128, "fashion-mnist": 20}
 
 
 def _option(default, text: str):
