@@ -20,9 +20,9 @@ from sw.network import Dense, Network
 __all__ = ["Plan", "choose", "fill", "from_json", "meet"]
 
 # Nanoseconds of one LUT level with its routing, for the number of popcount registers.
-_LEVEL_NS = {"xc7": 0.9, "ecp5": 1.4, "ice40": 3.0}
+_LEVEL_NS = {"xc7": 1.1, "ecp5": 2.2, "ice40": 4.0}
 # Levels that stand before and behind the tree: XNOR, final adder, accumulator, comparison.
-_OTHER_LEVELS = 5
+_OTHER_LEVELS = 6
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Plan:
 
 def _popcount_stages(simd: int, board: Board, clock_hz: int) -> int:
     """Registers that keep a path within the clock's period, by a delay a level."""
-    per_stage = max(1, int(0.8e9 / clock_hz / _LEVEL_NS[board.family]))
+    per_stage = max(1, int(0.9e9 / clock_hz / _LEVEL_NS[board.family]))
     return min(levels(simd), -(-(levels(simd) + _OTHER_LEVELS) // per_stage) - 1)
 
 

@@ -69,6 +69,11 @@ def brams(board: Board, width: int, depth: int) -> float:
     return best
 
 
+def _rom_bit(depth: int, family: _Family) -> float:
+    """LUTs of one bit of ROM; a shallow one dissolves into the logic behind it and saves some."""
+    return depth / family.rom_words if depth >= 8 else 0.25 * depth - 1.4
+
+
 def _matrix(stage: Matrix, board: Board) -> Resources:
     family, folding = _FAMILIES[board.family], stage.folding
     simd, pe = folding.inputs_per_beat, folding.neurons_per_beat
@@ -87,10 +92,10 @@ def _matrix(stage: Matrix, board: Board) -> Resources:
         if folding.storage == "block":
             memory += brams(board, lanes, stage.fold)
         else:
-            luts += lanes * max(0.5, stage.fold / family.rom_words)
-            ffs += lanes
+            luts += lanes * _rom_bit(stage.fold, family)
+            ffs += lanes if stage.fold > 4 else 0
     if stage.groups > 1 and not stage.scores:
-        luts += pe * bits * max(0.5, stage.groups / family.rom_words)
+        luts += pe * bits * max(0.0, _rom_bit(stage.groups, family))
     if stage.groups > 1:  # two banks of input
         depth = 2 * stage.beats_per_vector
         if family.ram_lut:

@@ -1,0 +1,437 @@
+"""From a model file to a board: `python -m hw.build --board pynq`.
+
+Loads the model, plans its lanes, generates the gateware, simulates it on real images against the
+golden model, synthesises, places, routes and packs, as far as this machine has the tools. Each
+finished stage stays in the build folder `build/<board>-<model>-<digest>/` and is not done again;
+the digest covers the network, the plan and the tools' versions. This is the only file that knows
+every stage; each stage is another module's work.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sw.errors import MissingTool, PopstreamError
+
+__all__ = ["STAGES", "Build", "main"]
+
+STAGES = ("gateware", "simulate", "synthesise", "place-and-route", "bitstream")
+DEFAULT_MODEL = "digits-tiny"
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the board, tried in this order where nobody says
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m hw.build",
+        description="Build a binarised network for an FPGA board, simulated bit for bit.",
+    )
+    p.add_argument("--board", required=True, help="pynq, arty_z7, ulx3s or icebreaker")
+    p.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="a model of the zoo or a .safetensors file (default: %(default)s)",
+    )
+    p.add_argument(
+        "--until", choices=STAGES, help="stop after this stage; a missing tool is an error"
+    )
+    p.add_argument("--clock", type=float, metavar="MHZ", help="the pipeline's clock")
+    pace = p.add_mutually_exclusive_group()
+    pace.add_argument("--target-fps", type=float, metavar="N", help="frames a second at least")
+    pace.add_argument(
+        "--fill",
+        type=float,
+        metavar="SHARE",
+        help="the fastest within this share (0..1) of the board",
+    )
+    pace.add_argument("--plan", type=Path, metavar="FILE", help="lanes from a JSON file")
+    p.add_argument(
+        "--input",
+        choices=("pixels", "bits"),
+        help="what a frame comes as: pixels, binarised in the fabric (default), or packed bits",
+    )
+    p.add_argument(
+        "--frames",
+        metavar="N",
+        help="test images to simulate, or 'all' (default: those in the model file)",
+    )
+    p.add_argument(
+        "--seed", type=int, default=1, help="of the random stalls (default: %(default)s)"
+    )
+    p.add_argument("--waves", action="store_true", help="record the simulation's signals")
+    p.add_argument("--data-dir", type=Path, metavar="DIR", help="where data sets are")
+    p.add_argument("--flow", help="place and route by himbaechel, openxc7, vivado or nextpnr")
+    p.add_argument("--baud", type=int, help="bits a second of the serial link")
+    p.add_argument("--flash", action="store_true", help="load the bitstream into the board")
+    p.add_argument(
+        "--output", type=Path, default=Path("build"), metavar="DIR", help="build folders"
+    )
+    p.add_argument("--again", action="store_true", help="do every stage again")
+    return p
+
+
+@dataclass
+class Build:
+    """One build: what was asked for, what has been done, and where.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        As `parser` gives it.
+    say : function of str
+        Called with a line for the user.
+    """
+
+    args: argparse.Namespace
+    say: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)  # of each part of the work, this time
+    done: dict[str, dict] = field(default_factory=dict)  # results by stage, kept in stages.json
+    skipped: dict[str, str] = field(default_factory=dict)  # stage -> why
+
+    def run(self) -> Path:
+        """Do every stage and write the report; returns the build folder."""
+        began = time.monotonic()
+        self.load()
+        self.choose_plan()
+        self.open_folder()
+        self.generate()
+        last = STAGES.index(self.args.until) if self.args.until else len(STAGES) - 1
+        try:
+            for stage in STAGES[1 : last + 1]:
+                self.stage(stage)
+            for stage in STAGES[last + 1 :]:
+                self.skipped[stage] = f"--until {self.args.until}"
+            if self.args.flash:
+                self.flash()
+        finally:
+            self.seconds["all"] = time.monotonic() - began
+            self.write_report()
+        return self.folder
+
+    def timed(self, name: str, began: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0) + time.monotonic() - began
+
+    # Model, plan, folder
+
+    def load(self) -> None:
+        """Read the model and find the board."""
+        from boards.catalogue import board
+        from sw import zoo
+        from sw.artefact import load
+
+        began = time.monotonic()
+        self.board = board(self.args.board)
+        self.clock_hz = self.board.clock(
+            None if self.args.clock is None else round(self.args.clock * 1e6)
+        ).hz
+        given = self.args.model
+        is_file = given.endswith(".safetensors") or "/" in given
+        self.model_name = Path(given).stem if is_file else given
+        self.model = load(Path(given) if is_file else zoo.path(given))
+        self.timed("load", began)
+        card = self.model.card
+        self.say(
+            f"model   {self.model_name}: {card.dataset}, {card.integer_accuracy:.2%} of "
+            f"{card.test_images:,} test images, {self.model.network.size_kib:.1f} KiB"
+        )
+
+    def choose_plan(self) -> None:
+        """Lanes for every layer."""
+        from hw import plan
+        from hw.pipeline import PlanError
+
+        began = time.monotonic()
+        args = self.args
+        common = (self.model.network, self.board, self.clock_hz)
+        input = args.input or "pixels"
+        if args.plan:
+            self.plan = plan.from_json(args.plan, *common)
+            if args.input and args.input != self.plan.lanes.input:
+                raise PlanError(f"{args.plan} takes {self.plan.lanes.input}, not {args.input}")
+        elif args.target_fps is not None:
+            self.plan = plan.meet(*common, args.target_fps, input)
+        elif args.fill is not None:
+            self.plan = plan.fill(*common, args.fill, input)
+        else:
+            for share in SHARES:
+                try:
+                    self.plan = plan.fill(*common, share, input)
+                    break
+                except PlanError:
+                    if share == SHARES[-1]:
+                        raise
+        cycles = self.plan.cycles
+        self.timed("plan", began)
+        shares = ", ".join(f"{share:.0%} {what}" for what, share in self.plan.shares.items())
+        self.say(
+            f"plan    {cycles.per_frame:,} cycles a frame, {self.plan.frames_per_second:,.0f} "
+            f"images/s at {self.clock_hz / 1e6:g} MHz, latency {cycles.latency:,} cycles; "
+            f"about {shares}"
+        )
+
+    def open_folder(self) -> None:
+        """Find or make the build folder, and what earlier builds left in it."""
+        from hw.provenance import build_digest
+
+        began = time.monotonic()
+        self.versions, digest = build_digest(self.plan, self.model.digest, self.args)
+        self.folder = self.args.output / f"{self.board.name}-{self.model_name}-{digest[:12]}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PopstreamError(f"cannot make {self.folder}: {error.strerror}") from error
+        self._stages_file = self.folder / "stages.json"
+        if not self.args.again and self._stages_file.exists():
+            try:
+                self.done = json.loads(self._stages_file.read_text())
+            except (OSError, ValueError):
+                self.done = {}
+        self.timed("tool versions", began)
+
+    def write(self, name: str, text: str) -> None:
+        """A file of the build folder, whole or not at all."""
+        from sw.artefact import write_file
+
+        write_file(self.folder / name, text.encode())
+
+    def keep(self, stage: str, result: dict) -> None:
+        """Remember that a stage is done."""
+        self.done[stage] = result
+        self.write("stages.json", json.dumps(self.done, indent=1))
+
+    # Stages
+
+    def generate(self) -> None:
+        """Verilog of the pipeline, and the tools' build plan around it."""
+        from amaranth.back import verilog
+
+        from hw.accelerator import Accelerator
+        from hw.shell.top import BoardTop
+        from hw.toolchain import prepare, write_archive
+
+        began = time.monotonic()
+        network, lanes = self.model.network, self.plan.lanes
+        accelerator = Accelerator(network, lanes)
+        self.verilog = verilog.convert(
+            accelerator, name="accelerator", emit_src=False, strip_internal_attrs=True
+        )
+        self.write("accelerator.v", self.verilog)
+        self.write("plan.json", self.plan.to_json())
+        top = BoardTop(
+            self.board,
+            Accelerator(network, lanes),
+            elements=network.type(network.input).elements,
+            clock_hz=self.clock_hz,
+            baud=self.args.baud,
+        )
+        self.prepared = prepare(
+            self.board,
+            top,
+            clock_hz=self.clock_hz,
+            name="top",
+            parts=[f"accelerator.{stage.name}" for stage in self.plan.stages],
+            flow=self.args.flow,
+        )
+        self.prepared.extract(self.folder)
+        self.archive = self.folder / f"{self.folder.name}.zip"
+        write_archive(self.prepared, self.archive, root=self.folder)
+        self.timed("gateware", began)
+        self.keep("gateware", {"seconds": self.seconds["gateware"]})
+        self.say(f"gateware {self.seconds['gateware']:.1f} s, {self.folder}/accelerator.v")
+
+    def stage(self, stage: str) -> None:
+        """One stage: done before, done now, or left out for want of a tool."""
+        key = self.key(stage)
+        if self.done.get(stage, {}).get("key") == key and self.still_there(stage):
+            self.say(f"{stage:<8} done before, in {self.done[stage]['seconds']:.1f} s")
+            return
+        blocked = [before for before in STAGES[2 : STAGES.index(stage)] if before in self.skipped]
+        if stage != "simulate" and blocked:
+            self.skipped[stage] = f"there is no {blocked[0]}"
+            return
+        began = time.monotonic()
+        try:
+            result = self.simulate() if stage == "simulate" else self.execute(stage)
+        except MissingTool as error:
+            if self.args.until:
+                raise
+            self.skipped[stage] = str(error)
+            self.say(f"{stage:<8} not done: {error}")
+            return
+        seconds = time.monotonic() - began
+        self.timed(stage, began)
+        self.keep(stage, {"key": key, "seconds": seconds, **result})
+        self.say(f"{stage:<8} {seconds:.1f} s{self.headline(stage)}")
+
+    def key(self, stage: str) -> list:
+        """What a stage's result depends on beyond the folder's digest."""
+        return (
+            [self.args.frames, self.args.seed] if stage == "simulate" else [self.prepared.digest()]
+        )
+
+    def still_there(self, stage: str) -> bool:
+        if stage == "simulate":
+            return not self.args.waves
+        outputs = self.prepared.stage(stage.replace("-", " ")).outputs
+        return all((self.folder / name).exists() for name in outputs)
+
+    def frames(self):
+        """Test images and labels: the model file's own, or the first of the test set."""
+        samples, wanted = self.model.samples, self.args.frames
+        if wanted is None:
+            return samples.inputs, samples.labels
+        count = None
+        if wanted != "all":
+            try:
+                count = int(wanted)
+            except ValueError:
+                count = 0
+            if count < 1:
+                raise PopstreamError(f"--frames must be at least 1, or 'all', not {wanted!r}")
+            if count <= len(samples.inputs):
+                return samples.inputs[:count], samples.labels[:count]
+        from sw.datasets import load_test
+
+        inputs, labels = load_test(self.model.card.dataset, self.args.data_dir)
+        if inputs.shape[1:] != self.model.network.input.shape:
+            raise PopstreamError(
+                f"{self.model.card.dataset} has images of {inputs.shape[1:]}, "
+                f"the model takes {self.model.network.input.shape}"
+            )
+        return inputs[:count], labels[:count]
+
+    def simulate(self) -> dict:
+        """Real images through the generated Verilog; every layer compared with the golden model."""
+        from hw.progress import bar
+        from hw.testbench import job_for
+        from sim.runner import simulate
+
+        images, labels = self.frames()
+        with bar("simulate") as progress:
+            progress(0, len(images))
+            job, frames, expected = job_for(
+                self.plan, self.model.network, images, self.verilog, self.args.seed
+            )
+            result = simulate(
+                job,
+                frames,
+                expected,
+                self.folder / "simulation",
+                cache_dir=self.args.output / "models",
+                progress=progress,
+                waves=self.args.waves,
+            )
+        output = result.outputs.reshape(len(images), -1)
+        return {
+            "frames": result.frames,
+            "cycles_per_frame": result.cycles_per_frame,
+            "latency_cycles": result.latency_cycles,
+            "cycles": result.cycles,
+            "run_seconds": result.seconds,
+            "compile_seconds": result.compile_seconds,
+            "cycles_per_second": result.cycles_per_second,
+            "accuracy": float((output[:, 0] == labels).mean()),
+            "simulator": result.simulator,
+            "seed": result.seed,
+        }
+
+    def execute(self, stage: str) -> dict:
+        """Synthesis, place and route, or packing, by the tools."""
+        from hw.progress import expected_seconds, spinner
+        from hw.toolchain import read_placement, read_synthesis, run_stage, write_archive
+
+        name = stage.replace("-", " ")
+        with spinner(stage, expected_seconds(stage, self.plan)) as progress:
+            ran = run_stage(self.prepared, name, self.folder, progress=progress)
+        if stage == "synthesise":
+            write_archive(self.prepared, self.archive, root=self.folder)
+            sizes = read_synthesis(self.prepared, self.folder)
+            return {
+                "total": _counts(sizes.total),
+                "parts": {part: _counts(size) for part, size in sizes.parts.items()},
+            }
+        if stage == "place-and-route":
+            placed = read_placement(self.prepared, self.folder)
+            return {
+                "fmax_mhz": placed.fmax_hz / 1e6,
+                "target_mhz": placed.target_hz / 1e6,
+                "met": placed.met,
+                "used": placed.used and _counts(placed.used),
+            }
+        return {"file": ran.outputs[0].name, "bytes": ran.outputs[0].stat().st_size}
+
+    def headline(self, stage: str) -> str:
+        """What a user wants to know of a stage that is done."""
+        result = self.done[stage]
+        if stage == "simulate":
+            return (
+                f": {result['frames']:,} images bit-exact in every layer, "
+                f"{result['accuracy']:.2%} right, {result['cycles_per_frame']:,} cycles a frame "
+                f"and {result['latency_cycles']:,} latency as planned"
+            )
+        if stage == "synthesise":
+            total = result["total"]
+            return (
+                f": {total['luts']:,} of {self.board.luts:,} LUT, {total['ffs']:,} of "
+                f"{self.board.ffs:,} FF, {total['brams']:g} of {self.board.brams} block RAM"
+            )
+        if stage == "place-and-route":
+            verdict = "" if result["met"] else ": TOO SLOW, the board may compute wrong answers"
+            return (
+                f": Fmax {result['fmax_mhz']:.1f} MHz, clock {result['target_mhz']:g} MHz{verdict}"
+            )
+        return f": {self.folder / result['file']}"
+
+    def flash(self) -> None:
+        from hw.toolchain import flash
+
+        if "bitstream" not in self.done or "bitstream" in self.skipped:
+            raise PopstreamError(f"nothing to load into {self.board.name}: there is no bitstream")
+        flash(self.board, self.folder / self.prepared.bitstream)
+        self.say(f"flash    {self.board.name} runs {self.model_name}")
+
+    def write_report(self) -> None:
+        """report.json and report.html, from what is done and what is not."""
+        from hw.report import render, summarise
+
+        if not hasattr(self, "prepared"):
+            return
+        report = summarise(self)
+        self.write("report.json", json.dumps(report, indent=2) + "\n")
+        self.write("report.html", render(report))
+        self.say(f"report   {self.folder}/report.html")
+
+
+def _counts(size) -> dict:
+    return {name: getattr(size, name) for name in ("luts", "ffs", "brams", "dsps", "carries")}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = parser().parse_args(argv)
+    from hw.progress import say
+
+    build = Build(args, say)
+    try:
+        build.run()
+    except PopstreamError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        where = getattr(build, "folder", None)
+        kept = f"; finished stages are kept in {where}, run again to go on" if where else ""
+        sys.stderr.write(f"interrupted{kept}\n")
+        return 130
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"error: {error.strerror or error}{place}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
