@@ -296,6 +296,8 @@ def load(path: str | Path) -> Model:
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            raise ArtefactError("is a folder, not a model file")
         if path.stat().st_size > LARGEST:
             raise ArtefactError(f"over {LARGEST} bytes")
         with safe_open(path, framework="numpy") as file:

@@ -1,0 +1,224 @@
+import contextlib
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
+
+from sw import artefact
+from sw.artefact import ArtefactError, Card, Samples
+from sw.network import Argmax, Binarise, Dense, Input, Network
+
+CARD = Card("test", "digits", "python -m sw.train tiny", 0.91, 0.91, 355, "é")
+
+
+def make():
+    rng = np.random.default_rng(0)
+    network = Network(
+        (
+            Input("pixels", shape=(3, 3), bits=5),
+            Binarise("bits", ("pixels",), rng.integers(0, 33, (3, 3))),
+            Dense("hidden", ("bits",), rng.integers(0, 2, (5, 9)), rng.integers(0, 11, 5)),
+            Dense("scores", ("hidden",), rng.integers(0, 2, (2, 5))),
+            Argmax("label", ("scores",)),
+        ),
+        ("no", "yes"),
+    )
+    samples = Samples(
+        rng.integers(0, 32, (4, 3, 3), dtype=np.uint8), np.array([0, 1, 1, 0], dtype=np.uint8)
+    )
+    return network, samples
+
+
+@pytest.fixture
+def file(tmp_path):
+    network, samples = make()
+    artefact.save(tmp_path / "m.safetensors", network, CARD, samples)
+    return tmp_path / "m.safetensors"
+
+
+def test_round_trip(file):
+    network, samples = make()
+    model = artefact.load(file)
+    assert model.card == CARD
+    assert model.network.classes == network.classes
+    for a, b in zip(model.network.nodes, network.nodes, strict=True):
+        assert type(a) is type(b) and (a.name, a.inputs) == (b.name, b.inputs)
+    assert model.network.input.bits == 5 and model.network.input.shape == (3, 3)
+    for node in ("hidden", "scores"):
+        a, b = (next(n for n in net.nodes if n.name == node) for net in (model.network, network))
+        assert np.array_equal(a.weights, b.weights)
+        assert np.array_equal(a.thresholds, b.thresholds) or a.thresholds is b.thresholds
+    assert np.array_equal(model.network.nodes[1].thresholds, network.nodes[1].thresholds)
+    assert np.array_equal(model.samples.inputs, samples.inputs)
+    assert np.array_equal(model.samples.labels, samples.labels)
+
+
+def test_equal_inputs_give_equal_bytes(file, tmp_path):
+    network, samples = make()
+    digest = artefact.save(tmp_path / "again.safetensors", network, CARD, samples)
+    assert file.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    assert digest == artefact.load(file).digest == artefact.network_digest(network)
+
+
+def test_digest_is_the_networks(tmp_path):
+    network, samples = make()
+    digest = artefact.network_digest(network)
+    assert artefact.save(tmp_path / "a", network, replace(CARD, name="b"), samples) == digest
+    hidden = network.nodes[2]
+    other = Dense("hidden", ("bits",), 1 - hidden.weights, hidden.thresholds)
+    changed = Network((*network.nodes[:2], other, *network.nodes[3:]), network.classes)
+    assert artefact.network_digest(changed) != digest
+
+
+def test_layout(file):
+    """The bytes, from the format's description."""
+    network, _ = make()
+    tensors = from_bytes(file.read_bytes())
+    weights = network.nodes[2].weights
+    stored = tensors["hidden.weights"]
+    assert stored.dtype == np.uint8 and stored.shape == (5, 2)
+    assert stored[3, 0] == sum(int(bit) << k for k, bit in enumerate(weights[3, :8]))
+    assert stored[3, 1] == weights[3, 8]
+    assert tensors["hidden.thresholds"].dtype == np.int32
+    assert tensors["hidden.thresholds"].tolist() == network.nodes[2].thresholds.tolist()
+
+
+def rewrite(file, change_header=None, change_tensors=None):
+    data = file.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["popstream"])
+    tensors = from_bytes(data)
+    if change_header:
+        header = change_header(header) or header
+    if change_tensors:
+        change_tensors(tensors)
+    file.write_bytes(to_bytes(tensors, metadata={"popstream": json.dumps(header)}))
+
+
+def setting(*path, value):
+    def change(header):
+        place = header
+        for key in path[:-1]:
+            place = place[key]
+        if value is None:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (setting("format", value=2), "format 2, this version of Popstream reads format 1"),
+        (lambda h: ["no object"], "format None"),
+        (setting("nodes", value="none"), "'nodes' must be a list"),
+        (setting("nodes", 0, value=7), "every node must be an object with a name"),
+        (setting("nodes", 2, "op", value="conv3d"), "hidden: unknown operation 'conv3d'; .* dense"),
+        (setting("nodes", 2, "inputs", value="bits"), "hidden: inputs must be a list of names"),
+        (setting("nodes", 2, "inputs", value=["label"]), "hidden: takes 'label', which no node"),
+        (setting("nodes", 2, "extra", value=1), "hidden: unknown field 'extra'"),
+        (setting("nodes", 2, "weights", value=None), "hidden: weights is missing"),
+        (setting("nodes", 2, "weights", value={"bits": [5, 1 << 40]}), "hidden: weights has the"),
+        (setting("nodes", 2, "weights", value={"integers": [5]}), "hidden: weights must be"),
+        (setting("nodes", 2, "weights", value={"bits": [5, 17]}), r"must be uint8 \(5, 3\), not"),
+        (setting("nodes", 0, "bits", value="8"), r"pixels: bits must be in 1\.\.8, not 8"),
+        (setting("nodes", 0, "shape", value=[3, -3]), r"positive integers, not \(3, -3\)"),
+        (setting("classes", value=["one"]), "yields 2 classes, but 1 are named"),
+        (setting("card", "dataset", value=None), "card: missing 1 required .*'dataset'"),
+        (setting("card", "float_accuracy", value=91), r"float_accuracy must be in 0\.\.1, not 91"),
+        (setting("card", "test_images", value="many"), "test_images must be int, not 'many'"),
+    ],
+)
+def test_bad_headers(file, change, message):
+    rewrite(file, change_header=change)
+    with pytest.raises(ArtefactError, match=rf"m\.safetensors: .*{message}"):
+        artefact.load(file)
+
+
+def put(name, value):
+    def change(tensors):
+        if value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("hidden.weights", None), "tensor hidden.weights is missing"),
+        (put("hidden.weights", np.full((5, 2), 255, np.uint8)), "padding bits behind 9 must be 0"),
+        (put("hidden.weights", np.zeros((5, 2), np.int32)), r"must be uint8 \(5, 2\), not int32"),
+        (put("hidden.thresholds", np.array([0, 0, 11, 0, 0], np.int32)), r"not 11 \(neuron 2\)"),
+        (put("more", np.zeros(1, np.uint8)), "tensor more belongs to no node"),
+        (put("samples.inputs", None), "tensor samples.inputs is missing"),
+        (put("samples.inputs", np.full((4, 3, 3), 32, np.uint8)), r"in 0\.\.31, not 32"),
+        (put("samples.inputs", np.zeros((4, 9), np.uint8)), r"uint8 \(k, 3, 3\)"),
+        (put("samples.labels", np.full(4, 2, np.uint8)), r"in 0\.\.1, not 2"),
+        (put("samples.labels", np.zeros(3, np.uint8)), r"uint8 \(4,\), not uint8 \(3,\)"),
+    ],
+)
+def test_bad_tensors(file, change, message):
+    rewrite(file, change_tensors=change)
+    with pytest.raises(ArtefactError, match=message):
+        artefact.load(file)
+
+
+def test_unreadable_files(file, tmp_path):
+    data = file.read_bytes()
+    for cut in (0, 7, 100, len(data) - 1):
+        file.write_bytes(data[:cut])
+        with pytest.raises(ArtefactError, match="not a readable safetensors file"):
+            artefact.load(file)
+    file.write_bytes(to_bytes({"x": np.zeros(1)}))
+    with pytest.raises(ArtefactError, match="no 'popstream' entry"):
+        artefact.load(file)
+    file.write_bytes(to_bytes({"x": np.zeros(1)}, metadata={"popstream": "{"}))
+    with pytest.raises(ArtefactError, match="the header is not JSON"):
+        artefact.load(file)
+    with pytest.raises(ArtefactError, match=r"there is no model file .*nowhere"):
+        artefact.load(tmp_path / "nowhere")
+    with pytest.raises(ArtefactError, match="is a folder, not a model file"):
+        artefact.load(tmp_path)
+
+
+def test_every_flipped_byte_is_told_or_harmless(file):
+    """Whatever a damaged file says, it is refused by name or read as some other valid network."""
+    data = bytearray(file.read_bytes())
+    rng = np.random.default_rng(0)
+    for at in rng.choice(len(data), 300, replace=False):
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        file.write_bytes(damaged)
+        with contextlib.suppress(ArtefactError):
+            artefact.load(file)
+
+
+def test_nothing_half_written(file, tmp_path, monkeypatch):
+    before = file.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    network, samples = make()
+    with pytest.raises(ArtefactError, match=r"cannot write .*No space left"):
+        artefact.save(file, network, CARD, samples)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_samples_must_fit(tmp_path):
+    network, samples = make()
+    with pytest.raises(ArtefactError, match=r"samples\.inputs must be uint8"):
+        bad = Samples(samples.inputs.astype(np.int64), samples.labels)
+        artefact.save(tmp_path / "m", network, CARD, bad)
+    assert not (tmp_path / "m").exists()
