@@ -163,7 +163,7 @@ def prepare(
 
     plan = platform.prepare(top, name, **_options(board, clock_hz, name, parts))
 
-    rtlil = plan.files[f"{name}.il"]
+    rtlil = plan.files[f"{name}.il"] = _plain_names(plan.files[f"{name}.il"])
     for part in parts:
         if f"\nmodule \\{name}.{part}\n" not in rtlil:
             raise ValueError(f"No module {part!r} below {name!r}")
@@ -178,6 +178,18 @@ def prepare(
         files=dict(plan.files),
         stages=_stages(board, flow, name, commands),
     )
+
+
+def _plain_names(rtlil: str) -> str:
+    """RTLIL without names like ``x[0]``, which become ``x.0``.
+
+    Amaranth so names the elements of an array that a signal holds. Inside abc9 yosys calls bit 0 of
+    a wire ``x`` just the same, and then fails an assertion, or joins what does not belong together.
+    """
+    bracketed = re.compile(r"(\\[^\s\[]+)\[(\d+)\]")
+    while bracketed.search(rtlil):
+        rtlil = bracketed.sub(r"\1.\2", rtlil)
+    return rtlil
 
 
 def _options(board: Board, clock_hz: int, name: str, parts: Sequence[str]) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
-from amaranth.lib import io, memory, wiring
+from amaranth.lib import data, io, memory, wiring
 from amaranth.lib.wiring import Out
 
 from boards.catalogue import board
@@ -21,7 +21,7 @@ class Counter(wiring.Component):
     """Plays a memory of 1024 words back, over and over."""
 
     def __init__(self):
-        super().__init__({"o": Out(16)})
+        super().__init__({"o": Out(data.ArrayLayout(8, 2))})
 
     def elaborate(self, platform):
         m = Module()
@@ -30,7 +30,10 @@ class Counter(wiring.Component):
         port = rom.read_port()
         address = Signal(10)
         m.d.sync += address.eq(address + 1)
-        m.d.comb += [port.addr.eq(address), self.o.eq(port.data)]
+        # An array, like the payload of a stream.
+        words_out = Signal(data.ArrayLayout(8, 2), name="words")
+        m.d.sync += words_out.eq(port.data)
+        m.d.comb += [port.addr.eq(address), self.o.eq(words_out)]
         return m
 
 
@@ -48,7 +51,7 @@ class Small(wiring.Component):
         m.d.comb += [ClockSignal().eq(clock.clk), ResetSignal().eq(clock.rst)]
         m.submodules.counter = counter = Counter()
         total = Signal(24)
-        m.d.sync += total.eq(total + counter.o)
+        m.d.sync += total.eq(total + counter.o.as_value())
         m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
         m.d.comb += led.o.eq(total[-1])
         return m

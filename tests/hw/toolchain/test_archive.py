@@ -42,6 +42,8 @@ def test_equal_builds_give_equal_bytes(small, tmp_path):
     one = write_archive(small("pynq"), tmp_path / "one.zip")
     two = write_archive(small("pynq"), tmp_path / "two.zip")
     assert one.read_bytes() == two.read_bytes()
+    with zipfile.ZipFile(one) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
 
 
 def test_what_synthesis_made_is_taken_along(small, tmp_path):

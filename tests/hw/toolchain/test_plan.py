@@ -1,10 +1,13 @@
 # amaranth: UnusedElaboratable=no
 """hw.toolchain.plan: the same design gives the same plan, and the plan says what the tools need."""
 
+import re
+
 import pytest
 
 from boards.catalogue import BOARDS, board
 from hw.toolchain import STAGES, prepare
+from hw.toolchain.plan import _plain_names
 from sw.errors import PopstreamError
 
 
@@ -22,6 +25,7 @@ def test_equal_designs_give_equal_plans(small, name):
     one, two = small(name), small(name)
     assert one.files == two.files
     assert one.digest() == two.digest()
+    assert "attribute \\src" not in one.files["top.il"]  # nor do they depend on where they are
 
 
 def test_digest_covers_clock_and_content(small):
@@ -54,6 +58,16 @@ def test_block_ram_is_allowed_and_parts_are_kept(small):
     assert "-nobram" not in script
     assert "setattr -mod -set keep_hierarchy 1 top.counter" in script
     assert script.index("synth_xilinx") < script.index("stat -json") < script.index("write_json")
+
+
+def test_names_do_not_look_like_bits(small):
+    """yosys mistakes an element `x[0]` for bit 0 of `x`."""
+    assert _plain_names(
+        "wire \\x[0]\nwire \\y[1][2].z[3]\nconnect \\x [0] \\y[1][2].z[3] [7:0]"
+    ) == ("wire \\x.0\nwire \\y.1.2.z.3\nconnect \\x [0] \\y.1.2.z.3 [7:0]")
+    rtlil = small("ulx3s").files["top.il"]
+    assert "\\words.0" in rtlil
+    assert not re.search(r"\\\S+\[", rtlil)
 
 
 def test_unknown_part_is_refused(small):
