@@ -58,13 +58,11 @@ def brams(board: Board, width: int, depth: int) -> float:
 
     A block RAM trades width for depth by halves. On 7-series half a RAMB36 is a RAMB18.
     """
-    best = float("inf")
-    shape_width, shape_depth = board.bram_width, board.bram_depth
     unit = 0.5 if board.family == "xc7" else 1
+    shape_width, shape_depth = int(board.bram_width * unit), board.bram_depth
+    best = float("inf")
     while shape_width >= 1:
-        rows = -(-depth // shape_depth)
-        columns = -(-width // max(1, int(shape_width * unit))) * unit
-        best = min(best, rows * columns)
+        best = min(best, unit * -(-depth // shape_depth) * -(-width // shape_width))
         shape_width, shape_depth = shape_width // 2, shape_depth * 2
     return best
 
