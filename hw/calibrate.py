@@ -1,0 +1,111 @@
+"""The planner's estimates beside yosys's counts: `python -m hw.calibrate [FAMILY ...]`.
+
+Synthesises matrix units of several shapes for each family and prints, for each, the LUTs, flip-
+flops and block RAMs that `hw.resources` expects and those that yosys counts.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from boards.catalogue import BOARDS
+from hw.cores.matrix_unit import MatrixUnit
+from hw.pipeline import LayerLanes, Matrix
+from hw.resources import stage_resources
+from hw.toolchain.reports import count_cells
+from hw.toolchain.tools import require_tool
+from sw.errors import PopstreamError, unknown
+
+__all__ = ["SHAPES", "main", "synthesise"]
+
+FAMILIES = {
+    "xc7": (BOARDS["pynq"], "synth_xilinx -noiopad -flatten"),
+    "ecp5": (BOARDS["ulx3s"], "synth_ecp5"),
+    "ice40": (BOARDS["icebreaker"], "synth_ice40 -device u"),
+}
+
+# neurons, synapses, inputs_per_beat, neurons_per_beat, popcount_stages, storage
+SHAPES = (
+    (64, 64, 8, 1, 0, "block"),
+    (64, 64, 16, 4, 1, "logic"),
+    (64, 64, 64, 8, 1, "logic"),
+    (64, 64, 64, 32, 1, "logic"),
+    (64, 784, 16, 4, 1, "block"),
+    (256, 784, 56, 8, 2, "block"),
+    (256, 256, 64, 32, 2, "block"),
+)
+
+
+def synthesise(unit: MatrixUnit, command: str):
+    """Counts of a unit, by yosys.
+
+    Returns
+    -------
+    hw.toolchain.Utilisation
+    """
+    from amaranth.back import rtlil
+
+    yosys = require_tool("yosys", need="the synthesis of a unit")
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".calibrate-") as folder:
+        (Path(folder) / "unit.il").write_text(rtlil.convert(unit, name="unit", emit_src=False))
+        script = (
+            "read_rtlil unit.il; rename -unescape w:*[[]*; "
+            f"{command} -top unit; check -assert; tee -q -o unit.json stat -json"
+        )
+        ran = subprocess.run(
+            [yosys, "-q", "-p", script], cwd=folder, capture_output=True, text=True
+        )
+        if ran.returncode:
+            raise PopstreamError(f"yosys failed: {ran.stderr.strip() or ran.stdout.strip()}")
+        modules = json.loads((Path(folder) / "unit.json").read_text())["modules"]
+    return count_cells(next(iter(modules.values()))["num_cells_by_type"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m hw.calibrate", description=__doc__)
+    parser.add_argument("family", nargs="*", help="xc7, ecp5 or ice40 (default: all)")
+    families = parser.parse_args(argv).family or list(FAMILIES)
+    out = sys.stdout.write
+    try:
+        for family in families:
+            if family not in FAMILIES:
+                raise unknown("family", family, FAMILIES)
+        out("family  unit                         storage   LUT plan/real  FF plan/real  RAM\n")
+        for family in families:
+            board, command = FAMILIES[family]
+            for neurons, synapses, simd, pe, stages, storage in SHAPES:
+                if neurons * synapses > 25 * board.brams * board.bram_bits // 30:
+                    continue
+                rng = np.random.default_rng(0)
+                near = synapses // 10 + 1
+                unit = MatrixUnit(
+                    weights=rng.integers(0, 2, (neurons, synapses)),
+                    thresholds=synapses // 2 + rng.integers(-near, near, neurons),
+                    inputs_per_beat=simd,
+                    neurons_per_beat=pe,
+                    popcount_stages=stages,
+                    storage=storage,
+                )
+                folding = LayerLanes(simd, pe, stages, storage)
+                stage = Matrix("", "", neurons, pe, 1, synapses=synapses, folding=folding)
+                plan, real = stage_resources(stage, board), synthesise(unit, command)
+                shape = f"{synapses} to {neurons}, {simd} x {pe}"
+                out(
+                    f"{family:<7} {shape:<28} {storage:<7} {plan.luts:7.0f}/{real.luts:<7} "
+                    f"{plan.ffs:6.0f}/{real.ffs:<6} {plan.brams:g}/{real.brams:g}\n"
+                )
+                sys.stdout.flush()
+    except PopstreamError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Checks, one session each: `nox` runs lint, tests, sim and build; `nox -l` lists all."""
+
+import nox
+
+nox.options.sessions = ["lint", "tests", "sim", "build"]
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+# The CPU build; plain `torch` drags in gigabytes of CUDA where pip finds no such build.
+TORCH = "torch==2.13.0"
+
+
+def install(session: nox.Session, extras: str) -> None:
+    session.install("-e", f".[{extras}]")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting, by ruff."""
+    session.install("ruff>=0.14,<1")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that pytest finds, warnings as errors; data sets are used where they are."""
+    session.install(TORCH)
+    install(session, "test,train")
+    session.run(
+        "pytest", "-n", "2", "--dist", "loadfile", *session.posargs, env={"PYTHONWARNINGS": "error"}
+    )
+
+
+@nox.session
+def sim(session: nox.Session) -> None:
+    """Real images through the generated Verilog of every model that CI has time for."""
+    install(session, "sim,data")
+    for board, model in (
+        ("icebreaker", "digits-tiny"),
+        ("pynq", "mnist-tfc"),
+        ("ulx3s", "mnist-sfc"),
+    ):
+        session.run(
+            *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
+            *("--board", board, "--model", model),
+        )
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The default model to a real bitstream for icebreaker, with pip's tools alone."""
+    install(session, "sim")
+    session.run(
+        *("python", "-m", "hw.build", "--until", "bitstream", "--output", "build/nox"),
+        *("--board", "icebreaker"),
+    )
+
+
+@nox.session
+def sim_long(session: nox.Session) -> None:
+    """The whole MNIST test set through the RTL of sfc; needs the data set, takes minutes."""
+    install(session, "sim,data")
+    session.run(
+        *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
+        *("--board", "pynq", "--model", "mnist-sfc", "--frames", "all"),
+    )
+
+
+@nox.session
+def calibrate(session: nox.Session) -> None:
+    """The planner's estimate beside yosys's counts, for units of every family."""
+    install(session, "sim")
+    session.run("python", "-m", "hw.calibrate")
