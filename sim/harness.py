@@ -72,10 +72,8 @@ _MONITOR = """
         .valid({valid}), .ready({ready}), .payload({payload}),
         .beats(beats[32*{index} +: 32]), .broken_beat(broken_beat[32*{index} +: 32]),
         .withdrawn(withdrawn[{index}]), .changed(changed[{index}]));
-    initial if ($bits({payload}) != {stream.bits}) begin
-        $display("{stream.name}: the payload has %0d bits, not {stream.bits}", $bits({payload}));
-        $fatal;
-    end
+    initial if ($bits({payload}) != {stream.bits})
+        $fatal(1, "{stream.name}: payload of %0d bits, not {stream.bits}", $bits({payload}));
 """
 
 

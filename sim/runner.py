@@ -112,7 +112,7 @@ def _simulate(job, arrays, build_dir, cache_dir, simulator, progress, waves) -> 
     with (
         cocotb_runner(simulator) as runner,
         _reporting(run, len(arrays[0]), progress),
-        suppress(SystemExit),  # the outcome says more than the exit status
+        suppress(SystemExit, RuntimeError),  # the outcome says more than the exit status
     ):
         runner.test(
             test_module="sim.bench",

