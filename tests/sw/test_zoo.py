@@ -1,0 +1,65 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sw import artefact, datasets, golden, zoo
+from sw.errors import PopstreamError
+from sw.network import Dense
+from sw.zoo.__main__ import main, table
+
+SHAPES = {
+    "digits-tiny": [64, 64, 64, 10],
+    "fashion-sfc": [784, 256, 256, 256, 10],
+    "mnist-lfc": [784, 1024, 1024, 1024, 10],
+    "mnist-sfc": [784, 256, 256, 256, 10],
+    "mnist-tfc": [784, 64, 64, 64, 10],
+}
+GOALS = {"mnist-tfc": 0.932, "mnist-sfc": 0.978, "mnist-lfc": 0.984}
+
+
+def test_the_zoo_is_complete():
+    assert zoo.names() == tuple(SHAPES)
+
+
+def test_unknown_model():
+    with pytest.raises(PopstreamError, match=r"unknown model 'mnist-sfcc'; .*'mnist-sfc'"):
+        zoo.path("mnist-sfcc")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_model(name):
+    model = artefact.load(zoo.path(name))
+    dense = [node for node in model.network.nodes if isinstance(node, Dense)]
+    assert [dense[0].weights.shape[1], *(len(node.weights) for node in dense)] == SHAPES[name]
+    assert model.card.name == name
+    assert model.card.command.startswith("python -m sw.train ")
+    assert model.card.float_accuracy == model.card.integer_accuracy
+    assert model.card.integer_accuracy >= GOALS.get(name, 0)
+    assert len(model.samples.inputs) == 50
+    hits = golden.predict(model.network, model.samples.inputs) == model.samples.labels
+    assert hits.mean() > model.card.integer_accuracy - 0.1
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_card_and_samples_are_the_test_sets(name):
+    model = artefact.load(zoo.path(name))
+    folder = os.environ.get("POPSTREAM_DATA")
+    if model.card.dataset != "digits" and not (
+        folder and (Path(folder) / model.card.dataset).is_dir()
+    ):
+        pytest.skip(f"no {model.card.dataset} under POPSTREAM_DATA")
+    images, labels = datasets.load_test(model.card.dataset)
+    assert model.card.test_images == len(images)
+    assert (model.samples.inputs == images[:50]).all()
+    assert (model.samples.labels == labels[:50]).all()
+    if len(model.network.nodes[2].weights) <= 256:  # a larger one takes too long here
+        accuracy = np.mean(golden.predict(model.network, images) == labels)
+        assert accuracy == model.card.integer_accuracy
+
+
+def test_readme_shows_the_cards(capsys):
+    assert table() in zoo.path("digits-tiny").with_name("README.md").read_text()
+    assert main([]) == 0
+    assert capsys.readouterr().out.strip() == table().strip()
