@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from unittest import mock
 
 from sim import harness
 from sim.job import Job
@@ -54,16 +53,22 @@ def cocotb_runner(simulator: Simulator) -> Iterator:
     """cocotb's runner, with the environment that the simulator needs for as long as it is used."""
     from cocotb_tools.runner import get_runner
 
-    # Without pytest's rewriting of assertions, of which the bench has none, it starts in half
-    # the time.
-    changes = {**simulator.environment, "COCOTB_REWRITE_ASSERTION_FILES": ""}
-    path = [str(Path(entry).absolute()) for entry in sys.path]  # "" would follow the simulator
-    with mock.patch.dict(os.environ, changes), mock.patch.object(sys, "path", path):
-        for name in ("PYTEST_CURRENT_TEST", "WAVES", "GUI"):  # would change what cocotb does
-            os.environ.pop(name, None)
+    environment, path = dict(os.environ), sys.path[:]
+    os.environ.update(simulator.environment)
+    # Without pytest's rewriting of assertions, of which the bench has none, cocotb starts in half
+    # the time. The others would change what its runner does.
+    os.environ["COCOTB_REWRITE_ASSERTION_FILES"] = ""
+    for name in ("PYTEST_CURRENT_TEST", "WAVES", "GUI"):
+        os.environ.pop(name, None)
+    sys.path[:] = (str(Path(entry).absolute()) for entry in path)  # "" would follow the simulator
+    try:
         runner = get_runner(simulator.name)
         runner.log.setLevel(logging.CRITICAL)
         yield runner
+    finally:
+        sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def compile_model(job: Job, simulator: Simulator, cache: Path, *, waves: bool = False) -> Path:
