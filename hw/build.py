@@ -9,6 +9,7 @@ every stage; each stage is another module's work.
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -120,11 +121,14 @@ class Build:
     def load(self) -> None:
         """Read the model and find the board."""
         from boards.catalogue import board
+        from hw.toolchain.flows import choose_flow
         from sw import zoo
         from sw.artefact import load
 
         began = time.monotonic()
         self.board = board(self.args.board)
+        choose_flow(self.board, self.args.flow)  # a mistake is told before work is done
+        self.count = _count(self.args.frames)
         self.clock_hz = self.board.clock(
             None if self.args.clock is None else round(self.args.clock * 1e6)
         ).hz
@@ -281,19 +285,9 @@ class Build:
 
     def frames(self):
         """Test images and labels: the model file's own, or the first of the test set."""
-        samples, wanted = self.model.samples, self.args.frames
-        if wanted is None:
-            return samples.inputs, samples.labels
-        count = None
-        if wanted != "all":
-            try:
-                count = int(wanted)
-            except ValueError:
-                count = 0
-            if count < 1:
-                raise PopstreamError(f"--frames must be at least 1, or 'all', not {wanted!r}")
-            if count <= len(samples.inputs):
-                return samples.inputs[:count], samples.labels[:count]
+        samples, count = self.model.samples, self.count
+        if count is None or count <= len(samples.inputs):
+            return samples.inputs[:count], samples.labels[:count]
         from sw.datasets import load_test
 
         inputs, labels = load_test(self.model.card.dataset, self.args.data_dir)
@@ -302,7 +296,7 @@ class Build:
                 f"{self.model.card.dataset} has images of {inputs.shape[1:]}, "
                 f"the model takes {self.model.network.input.shape}"
             )
-        return inputs[:count], labels[:count]
+        return inputs[: int(min(count, len(inputs)))], labels[: int(min(count, len(labels)))]
 
     def simulate(self) -> dict:
         """Real images through the generated Verilog; every layer compared with the golden model."""
@@ -404,6 +398,15 @@ class Build:
         self.write("report.json", json.dumps(report, indent=2) + "\n")
         self.write("report.html", render(report))
         self.say(f"report   {self.folder}/report.html")
+
+
+def _count(frames: str | None) -> float | None:
+    """How many frames `--frames` asks for: infinity for all, None for the model file's own."""
+    if frames in (None, "all"):
+        return frames and math.inf
+    if frames.isdecimal() and int(frames):
+        return int(frames)
+    raise PopstreamError(f"--frames must be at least 1, or 'all', not {frames!r}")
 
 
 def _counts(size) -> dict:
