@@ -110,7 +110,7 @@ class WidthConverter(wiring.Component):
         kept = Signal.like(held)
         base = Signal.like(level)
         m.d.comb += [
-            kept.eq(Mux(given, held >> (o_step * unit_bits), held)),
+            kept.eq(Mux(given, held[o_step * unit_bits :], held)),
             base.eq(Mux(given, level - o_step, level)),
         ]
 
@@ -127,6 +127,6 @@ class WidthConverter(wiring.Component):
             with m.Switch(base):
                 for position in range(capacity - max(step, last_step) + 1):
                     with m.Case(position):
-                        m.d.sync += held.eq(kept | (arriving << (position * unit_bits)))
+                        m.d.sync += held[position * unit_bits :].eq(kept[position * unit_bits :] | arriving)
 
         return m
