@@ -184,7 +184,7 @@ def _plain_names(rtlil: str) -> str:
     """RTLIL without names like ``x[0]``, which become ``x.0``.
 
     Amaranth so names the elements of an array that a signal holds. Inside abc9 yosys calls bit 0 of
-    a wire ``x`` just the same, and then fails an assertion, or joins what does not belong together.
+    a wire ``x`` just the same; it then stops at an assertion, or joins the two and drops logic.
     """
     bracketed = re.compile(r"(\\[^\s\[]+)\[(\d+)\]")
     while bracketed.search(rtlil):
@@ -198,14 +198,11 @@ def _options(board: Board, clock_hz: int, name: str, parts: Sequence[str]) -> di
     return {
         "emit_src": False,  # line numbers would make equal designs differ
         "verbose": True,
-        # Amaranth calls element 0 of an array `x[0]`, which is what abc9 calls bit 0 of `x`: left
-        # so, yosys merges the two and drops logic (0.70) or stops at an assertion (before).
-        "script_after_read": "rename -unescape w:*[[]*\n"
-        + (f"setattr -mod -set keep_hierarchy 1 {kept}" if parts else ""),
+        "script_after_read": f"setattr -mod -set keep_hierarchy 1 {kept}" if parts else "",
         "synth_opts": {"xc7": "-flatten -abc9", "ecp5": "", "ice40": "-device u"}[board.family],
         "script_after_synth": "\n".join(
             [
-                "check -assert",
+                "check -assert",  # a wire without a driver is logic that got lost
                 f"tee -q -o {name}_stat.json stat -json",
                 "setattr -mod -unset keep_hierarchy",
                 "flatten -noscopeinfo",
