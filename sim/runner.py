@@ -50,7 +50,8 @@ def simulate(
     simulator : Simulator or None
         None takes what `find_simulator` finds.
     progress : function of (frames done, frames) or None
-        Called a few times a second, from a thread of its own, while the frames are checked.
+        Called a few times a second, from a thread of its own, while the frames are checked, and
+        once they are right.
     waves : bool
         Record every signal to ``run/dump.vcd`` (Icarus: ``run/dump.fst``). Slow.
 
@@ -146,6 +147,8 @@ def _simulate(job, arrays, build_dir, cache_dir, simulator, progress, waves) -> 
     )
     for path in (*run.glob("*.npy"), *run.glob("*.beats")):
         path.unlink()
+    if progress is not None:
+        progress(result.frames, result.frames)
     return result
 
 
@@ -169,4 +172,3 @@ def _reporting(run: Path, total: int, progress: Callable[[int, int], None] | Non
     finally:
         over.set()
         thread.join()
-    progress(total, total)
