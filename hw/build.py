@@ -105,7 +105,8 @@ class Build:
             for stage in STAGES[1 : last + 1]:
                 self.stage(stage)
             for stage in STAGES[last + 1 :]:
-                self.skipped[stage] = f"--until {self.args.until}"
+                if stage not in self.done:
+                    self.skipped[stage] = f"--until {self.args.until}"
             if self.args.flash:
                 self.flash()
         finally:
