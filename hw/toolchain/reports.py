@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hw.toolchain.plan import Prepared
@@ -45,7 +45,8 @@ class Utilisation:
     ----------
     luts : int
         Look-up tables, those used as memory or shift registers included. Of a synthesised 7-series
-        design an upper bound: two LUTs of five inputs may yet share a site.
+        design an upper bound: two LUTs of five inputs may yet share a site. Of a placed iCE40
+        design the logic cells, each a LUT and a flip-flop.
     ffs : int
         Flip-flops.
     brams : float
@@ -53,7 +54,7 @@ class Utilisation:
     dsps : int
         Multiplier blocks.
     carries : int
-        Carry cells as the family has them: CARRY4, CCU2C, SB_CARRY.
+        Carry cells as the family has them: CARRY4, CCU2C, SB_CARRY; 0 once they are placed.
     cells : mapping of str to int
         Every cell by type.
     """
@@ -164,7 +165,10 @@ def read_placement(prepared: Prepared, root: Path) -> Placement:
     used = count_cells({kind: n for kind, n in cells.items() if n}, _PLACED) if cells else None
     fasm = root / f"{prepared.name}.fasm"
     if used and fasm.exists():
-        used = Utilisation(**{**vars(used), "luts": _occupied_luts(fasm)})
+        used = replace(used, luts=_occupied_luts(fasm))
+    if used and prepared.board.family == "ice40":
+        # A logic cell is counted once, whether its LUT is used or its flip-flop or both.
+        used = replace(used, ffs=read_synthesis(prepared, root).total.ffs)
     return Placement(
         target_hz=prepared.clock_hz,
         fmax_hz=fmax_mhz * 1e6,

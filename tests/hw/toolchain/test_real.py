@@ -32,6 +32,8 @@ def test_bitstream_from_pip_alone(small, tmp_path, name, clock_hz, brams):
     (clock,) = placement.clocks.values()
     assert clock[1] == pytest.approx(clock_hz / 1e6, rel=1e-4)
     assert placement.used.brams == brams
+    assert placement.used.ffs == synthesis.total.ffs
+    assert placement.used.luts >= synthesis.total.luts / 2
 
 
 def test_missed_target_still_makes_a_bitstream_and_equal_builds_equal_bytes(small, tmp_path):
