@@ -45,7 +45,9 @@ def bar(name: str) -> Iterator[Callable[[int, int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_console, transient=True) as progress:
+    with Progress(
+        *columns, console=_console, transient=True, disable=not _console.is_terminal
+    ) as progress:
         task = progress.add_task(name, total=1)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -61,13 +63,15 @@ def spinner(name: str, seconds: float) -> Iterator[Callable[[str], None]]:
         TextColumn("{task.fields[doing]}"),
     )
     over = threading.Event()
-    with Progress(*columns, console=_console, transient=True) as progress:
+    with Progress(
+        *columns, console=_console, transient=True, disable=not _console.is_terminal
+    ) as progress:
         expected = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
         task = progress.add_task(name, total=seconds, expected=expected, doing="")
 
         def fill() -> None:
             while not over.wait(0.5):
-                elapsed = progress.tasks[0].elapsed or 0
+                elapsed = progress.tasks[0].elapsed or 0.0
                 progress.update(task, completed=min(elapsed, 0.99 * seconds))
 
         thread = threading.Thread(target=fill, daemon=True)
