@@ -1,14 +1,23 @@
 # amaranth: UnusedElaboratable=no
-"""hw.shell.top: elaborated for every board, and refusing what does not fit."""
+"""hw.shell.top: a whole board in simulation, every board elaborated, misfits refused."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Fragment, Module
+from amaranth.lib import data, io, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
 
 from boards.catalogue import BOARDS, board
+from hw.accelerator import Accelerator
+from hw.pipeline import Lanes, LayerLanes
 from hw.shell.top import BoardTop
 from sw.errors import PopstreamError
+from sw.fold import TrainedDense, fold_classifier
+from sw.golden import predict
+from sw.host.link import encode
 
 
 class Parity(wiring.Component):
@@ -33,6 +42,80 @@ class Parity(wiring.Component):
                 self.o.payload.eq(self.i.payload.as_value().xor()),
             ]
         return m
+
+
+class Pads:
+    """Stands in for a platform: its pads are driven and read by a testbench."""
+
+    default_clk = "clk12"
+
+    def __init__(self):
+        self.clk = io.SimulationPort("i", 1)
+        self.uart = SimpleNamespace(rx=io.SimulationPort("i", 1), tx=io.SimulationPort("o", 1))
+        self.leds = [io.SimulationPort("o", 1) for _ in range(2)]
+
+    def request(self, name, number=0, *, dir):
+        return {"clk12": self.clk, "uart": self.uart, "led": self.leds[number]}[name]
+
+    def add_clock_constraint(self, signal, hz):
+        pass
+
+
+@pytest.mark.parametrize("source", ["pixels", "bits"])
+def test_board_classifies_what_comes_over_the_line(source):
+    """From pad to pad: UART, link, lanes, a real pipeline, and back, and the last class on LEDs."""
+    rng = np.random.default_rng(3)
+    network = fold_classifier(
+        input_shape=(5, 4),
+        input_bits=8,
+        binarise=100,
+        layers=[TrainedDense(signs=rng.random((4, 20)) > 0.5, norm=None)],
+        classes="abcd",
+    )
+    inputs = rng.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    labels = predict(network, inputs)
+    assert len(set(labels)) > 1
+    dense = network.nodes[2].name
+    lanes = Lanes(source, 3, {dense: LayerLanes(inputs_per_beat=6, neurons_per_beat=2)})
+    sent = inputs if source == "pixels" else (inputs >= 100).astype(np.uint8)
+    line = b"".join(encode(sent, 8 if source == "pixels" else 1))
+
+    baud = 3_000_000  # four cycles a bit
+    top = BoardTop(board("icebreaker"), Accelerator(network, lanes), elements=20, baud=baud)
+    pads = Pads()
+    answers = []
+
+    async def testbench(ctx):
+        async def cycles(count):
+            for _ in range(count):
+                for level in (1, 0):
+                    ctx.set(pads.clk.i, level)
+                    await ctx.delay(1e-8)
+
+        async def listen(count):
+            for _ in range(count):
+                await cycles(1)
+                heard.append(ctx.get(pads.uart.tx.o))
+
+        heard = []
+        ctx.set(pads.uart.rx.i, 1)
+        await cycles(200)  # the reset after configuration
+        for byte in line:
+            for bit in (0, *((byte >> n) & 1 for n in range(8)), 1):
+                ctx.set(pads.uart.rx.i, bit)
+                await listen(4)
+        await listen(200)
+        while 0 in heard:
+            start = heard.index(0)
+            bits = heard[start + 6 : start + 38 : 4]
+            answers.append(sum(bit << n for n, bit in enumerate(bits)))
+            del heard[: start + 38]
+        assert ctx.get(pads.leds[1].o) == labels[-1] & 1
+
+    sim = Simulator(Fragment.get(top, pads))
+    sim.add_testbench(testbench)
+    sim.run()
+    assert answers == labels.tolist()
 
 
 @pytest.mark.parametrize("name", BOARDS)
