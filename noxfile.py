@@ -68,6 +68,14 @@ def sim_long(session: nox.Session) -> None:
 
 
 @nox.session
+def netlist(session: nox.Session) -> None:
+    """The synthesised netlist of the default model, one of each family, on its sample images."""
+    install(session, "sim")
+    for board in ("icebreaker", "ulx3s", "pynq"):
+        session.run("python", "-m", "hw.netlist", "--board", board)
+
+
+@nox.session
 def calibrate(session: nox.Session) -> None:
     """The planner's estimate beside yosys's counts, for units of every family."""
     install(session, "sim")

@@ -216,13 +216,15 @@ class Build:
 
         from hw.accelerator import Accelerator
         from hw.shell.top import BoardTop
-        from hw.toolchain import prepare, write_archive
+        from hw.toolchain import plain_names, prepare, write_archive
 
         began = time.monotonic()
         network, lanes = self.model.network, self.plan.lanes
         accelerator = Accelerator(network, lanes)
-        self.verilog = verilog.convert(
-            accelerator, name="accelerator", emit_src=False, strip_internal_attrs=True
+        self.verilog = plain_names(
+            verilog.convert(
+                accelerator, name="accelerator", emit_src=False, strip_internal_attrs=True
+            )
         )
         self.write("accelerator.v", self.verilog)
         self.write("plan.json", self.plan.to_json())

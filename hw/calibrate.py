@@ -17,6 +17,7 @@ from boards.catalogue import BOARDS
 from hw.cores.matrix_unit import MatrixUnit
 from hw.pipeline import LayerLanes, Matrix
 from hw.resources import stage_resources
+from hw.toolchain.plan import plain_names
 from hw.toolchain.reports import count_cells
 from hw.toolchain.tools import require_tool
 from sw.errors import PopstreamError, unknown
@@ -52,10 +53,11 @@ def synthesise(unit: MatrixUnit, command: str):
 
     yosys = require_tool("yosys", need="the synthesis of a unit")
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".calibrate-") as folder:
-        (Path(folder) / "unit.il").write_text(rtlil.convert(unit, name="unit", emit_src=False))
+        text = plain_names(rtlil.convert(unit, name="unit", emit_src=False))
+        (Path(folder) / "unit.il").write_text(text)
         script = (
-            "read_rtlil unit.il; rename -unescape w:*[[]*; "
-            f"{command} -top unit; check -assert; tee -q -o unit.json stat -json"
+            f"read_rtlil unit.il; {command} -top unit; check -assert; "
+            "tee -q -o unit.json stat -json"
         )
         ran = subprocess.run(
             [yosys, "-q", "-p", script], cwd=folder, capture_output=True, text=True

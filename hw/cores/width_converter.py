@@ -127,6 +127,8 @@ class WidthConverter(wiring.Component):
             with m.Switch(base):
                 for position in range(capacity - max(step, last_step) + 1):
                     with m.Case(position):
-                        m.d.sync += held[position * unit_bits :].eq(kept[position * unit_bits :] | arriving)
+                        m.d.sync += held[position * unit_bits :].eq(
+                            kept[position * unit_bits :] | arriving
+                        )
 
         return m

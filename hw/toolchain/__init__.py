@@ -7,7 +7,7 @@ and `read_placement` tell what came out, `write_archive` packs the plan for anot
 
 from hw.toolchain.archive import write_archive
 from hw.toolchain.flash import flash
-from hw.toolchain.plan import STAGES, Prepared, Stage, prepare
+from hw.toolchain.plan import STAGES, Prepared, Stage, plain_names, prepare
 from hw.toolchain.reports import Placement, Synthesis, Utilisation, read_placement, read_synthesis
 from hw.toolchain.run import StageResult, missing, run_stage
 from hw.toolchain.tools import find_tool, tool_version, versions
@@ -23,6 +23,7 @@ __all__ = [
     "find_tool",
     "flash",
     "missing",
+    "plain_names",
     "prepare",
     "read_placement",
     "read_synthesis",

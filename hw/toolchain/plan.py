@@ -11,7 +11,7 @@ from boards.catalogue import Board
 from hw.toolchain.flows import choose_flow
 from sw.errors import PopstreamError
 
-__all__ = ["STAGES", "Prepared", "Stage", "prepare"]
+__all__ = ["STAGES", "Prepared", "Stage", "plain_names", "prepare"]
 
 STAGES = ("synthesise", "place and route", "bitstream")
 
@@ -163,7 +163,7 @@ def prepare(
 
     plan = platform.prepare(top, name, **_options(board, clock_hz, name, parts))
 
-    rtlil = plan.files[f"{name}.il"] = _plain_names(plan.files[f"{name}.il"])
+    rtlil = plan.files[f"{name}.il"] = plain_names(plan.files[f"{name}.il"])
     for part in parts:
         if f"\nmodule \\{name}.{part}\n" not in rtlil:
             raise ValueError(f"No module {part!r} below {name!r}")
@@ -180,8 +180,8 @@ def prepare(
     )
 
 
-def _plain_names(rtlil: str) -> str:
-    """RTLIL without names like ``x[0]``, which become ``x.0``.
+def plain_names(rtlil: str) -> str:
+    """RTLIL or Verilog without names like ``x[0]``, which become ``x.0``.
 
     Amaranth so names the elements of an array that a signal holds. Inside abc9 yosys calls bit 0 of
     a wire ``x`` just the same; it then stops at an assertion, or joins the two and drops logic.

@@ -7,7 +7,7 @@ import pytest
 
 from boards.catalogue import BOARDS, board
 from hw.toolchain import STAGES, prepare
-from hw.toolchain.plan import _plain_names
+from hw.toolchain.plan import plain_names
 from sw.errors import PopstreamError
 
 
@@ -62,7 +62,7 @@ def test_block_ram_is_allowed_and_parts_are_kept(small):
 
 def test_names_do_not_look_like_bits(small):
     """yosys mistakes an element `x[0]` for bit 0 of `x`."""
-    assert _plain_names(
+    assert plain_names(
         "wire \\x[0]\nwire \\y[1][2].z[3]\nconnect \\x [0] \\y[1][2].z[3] [7:0]"
     ) == ("wire \\x.0\nwire \\y.1.2.z.3\nconnect \\x [0] \\y.1.2.z.3 [7:0]")
     rtlil = small("ulx3s").files["top.il"]
