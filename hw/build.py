@@ -125,6 +125,7 @@ class Build:
         from hw.toolchain.flows import choose_flow
         from sw import zoo
         from sw.artefact import load
+        from sw.network import Argmax
 
         began = time.monotonic()
         self.board = board(self.args.board)
@@ -137,6 +138,12 @@ class Build:
         is_file = given.endswith(".safetensors") or "/" in given
         self.model_name = Path(given).stem if is_file else given
         self.model = load(Path(given) if is_file else zoo.path(given))
+        output = self.model.network.output
+        if not isinstance(output, Argmax) or self.model.network.type(output).high > 255:
+            raise PopstreamError(
+                f"{given}: ends in {output.name!r}; the serial link carries one class index, "
+                f"so the network has to end in an argmax of at most 256 classes"
+            )
         self.timed("load", began)
         card = self.model.card
         self.say(

@@ -182,6 +182,16 @@ def test_damaged_model(tmp_path, capsys):
     assert status == 1 and "not a readable safetensors file" in err
 
 
+def test_a_network_without_a_class(tmp_path, capsys):
+    model = load(zoo.path("digits-tiny"))
+    network = Network(model.network.nodes[:-1])
+    save(tmp_path / "scores.safetensors", network, model.card, model.samples)
+    status, _, err = run(
+        capsys, *ARGS, "--model", str(tmp_path / "scores.safetensors"), output=tmp_path
+    )
+    assert status == 1 and "ends in 'scores'" in err
+
+
 def test_missing_tool_is_one_line_and_the_rest_is_done(tmp_path, monkeypatch, capsys):
     from sim import runner
     from sw.errors import MissingTool
