@@ -316,7 +316,6 @@ class Build:
 
         images, labels = self.frames()
         with bar("simulate") as progress:
-            progress(0, len(images))
             job, frames, expected = job_for(
                 self.plan, self.model.network, images, self.verilog, self.args.seed
             )

@@ -5,7 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from hw.plan import Plan
 
@@ -37,19 +44,21 @@ def expected_seconds(stage: str, plan: Plan) -> float:
 
 @contextmanager
 def bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told how many of how many are done."""
+    """A bar that is told how many of how many are done; before that, it says it compiles."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(
         *columns, console=_console, transient=True, disable=not _console.is_terminal
     ) as progress:
-        task = progress.add_task(name, total=1)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task(f"{name}: compiling", total=None)
+        yield lambda done, total: progress.update(
+            task, description=name, completed=done, total=total
+        )
 
 
 @contextmanager
