@@ -117,11 +117,12 @@ class Bench:
             still = still + step if before == [watch.beats for watch in watches] else 0
             if min(missing) < 0 or still > drain + (PATIENCE_CYCLES if any(missing) else 0):
                 break
-            if frames == len(numbers) and any(watch.wrong for watch in watches):
+            if any(watch.wrong for watch in watches):
                 # Two more frames show whether beats are missing; the rest would only take time.
-                frames = min(frames, -(-watches[0].beats // self.job.input.beats) + 2)
-                self.dut.limit.value = frames * self.job.input.beats
-            if progress and time.monotonic() - reported > PROGRESS_SECONDS:
+                if frames == len(numbers):
+                    frames = min(frames, -(-watches[0].beats // self.job.input.beats) + 2)
+                    self.dut.limit.value = frames * self.job.input.beats
+            elif progress and time.monotonic() - reported > PROGRESS_SECONDS:
                 reported = time.monotonic()
                 Path("progress").write_text(str(watches[-1].beats // self.job.output.beats))
 

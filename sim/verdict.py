@@ -61,16 +61,23 @@ def _place(watch: Watch, beat: int) -> tuple[int, str]:
 def judge(run: Run) -> None:
     """Raises SimulationMismatch unless every stream carried what it should, as it should.
 
-    The protocol comes first, then a deadlock, then the earliest stream with wrong values or a
-    wrong number of beats.
+    Among several faults the protocol comes first, then beats too many; then the earliest stream
+    with wrong elements or missing beats, unless beats are missing because nothing moves any more.
     """
     for index, watch in enumerate(run.watches):
         _judge_protocol(run, index, watch)
-    waiting = run.valids & ~run.readies
-    if waiting and not run.broken_off and not any(watch.wrong for watch in run.watches):
-        _fail_stuck(run, waiting)
     for watch in run.watches:
-        _judge_values(run, watch)
+        if watch.beats > run.frames * watch.stream.beats:
+            _fail_count(run, watch, "duplicated")
+    waiting = 0 if run.broken_off else run.valids & ~run.readies
+    for watch in run.watches:
+        missing = watch.beats < run.frames * watch.stream.beats
+        if missing and not waiting and not run.broken_off:
+            _fail_count(run, watch, "lost")
+        if watch.wrong:
+            _fail_values(run, watch)
+    if waiting:
+        _fail_stuck(run, waiting)
 
 
 def _judge_protocol(run: Run, index: int, watch: Watch) -> None:
@@ -101,31 +108,42 @@ def _fail_stuck(run: Run, waiting: int) -> None:
     )
 
 
-def _judge_values(run: Run, watch: Watch) -> None:
-    stream, due = watch.stream, run.frames * watch.stream.beats
-    listed = "; ".join(map(str, watch.differences))
-    first = watch.differences[0] if watch.differences else None
-    where = {"layer": stream.name, "frame": first.frame, "neuron": first.neuron} if first else {}
-    if watch.beats > due or (watch.beats < due and not run.broken_off):
-        kind = "lost" if watch.beats < due else "duplicated"
-        frame, place = _place(watch, watch.beats)
-        since = f"first difference: {listed}" if first else f"from {place} on"
-        run.fail(
-            f"{stream.name}: {watch.beats} beats instead of {due}, "
-            f"{abs(watch.beats - due)} {kind}, {since}",
-            kind=kind,
-            **{"layer": stream.name, "frame": frame, **where, "expected": due, "got": watch.beats},
-        )
-    if first:
-        total = watch.beats * stream.elements // stream.beats
-        run.fail(
-            f"{stream.name} differs from the golden model in {watch.wrong} of {total} elements: "
-            f"{listed}",
-            kind="value",
-            **where,
-            expected=first.expected,
-            got=first.got,
-        )
+def _fail_count(run: Run, watch: Watch, kind: str) -> None:
+    due = run.frames * watch.stream.beats
+    frame, place = _place(watch, watch.beats)
+    neuron, since = None, f"from {place} on"
+    if watch.differences:
+        frame, neuron = watch.differences[0].frame, watch.differences[0].neuron
+        since = f"first difference: {_listed(watch)}"
+    run.fail(
+        f"{watch.stream.name}: {watch.beats} beats instead of {due}, "
+        f"{abs(watch.beats - due)} {kind}, {since}",
+        kind=kind,
+        layer=watch.stream.name,
+        frame=frame,
+        neuron=neuron,
+        expected=due,
+        got=watch.beats,
+    )
+
+
+def _fail_values(run: Run, watch: Watch) -> None:
+    first = watch.differences[0]
+    elements = watch.beats * watch.stream.elements // watch.stream.beats
+    run.fail(
+        f"{watch.stream.name} differs from the golden model in {watch.wrong} of {elements} "
+        f"elements: {_listed(watch)}",
+        kind="value",
+        layer=watch.stream.name,
+        frame=first.frame,
+        neuron=first.neuron,
+        expected=first.expected,
+        got=first.got,
+    )
+
+
+def _listed(watch: Watch) -> str:
+    return "; ".join(map(str, watch.differences))
 
 
 def judge_timing(job: Job, run: Run, latency: int, intervals: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ ELEMENTS, LANES = 8, 3  # three beats, the last with one padding lane
 FAULTS = {
     name: 240 + index
     for index, name in enumerate(
-        ("drop", "repeat", "withdraw", "change", "hang", "wait", "remember")
+        ("drop", "repeat", "flood", "withdraw", "change", "hang", "wait", "sleep", "remember")
     )
 }
 
@@ -45,17 +45,20 @@ class FaultyIncrement(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i, o = self.i, self.o
-        valid, hidden, repeated, waits, hung = (Signal(name=f"state_{k}") for k in range(5))
+        valid, hidden, repeated, hung = (Signal(name=f"state_{k}") for k in range(4))
+        waits = Signal(range(5001))  # cycles before the next beat is accepted
         told = Signal(8)  # lane 0 of the beat in the register, as it came in
         beat = Signal(2, reset_less=True)  # a beat counter that forgets to be reset
-        repeats = (told == FAULTS["repeat"]) & ~repeated
+        repeats = ((told == FAULTS["repeat"]) & ~repeated) | (told == FAULTS["flood"])
         leaves, stalled = o.valid & o.ready, o.valid & ~o.ready
 
         m.d.comb += [
             o.valid.eq(valid & ~hidden),
-            i.ready.eq((~valid | (leaves & ~repeats)) & ~hung & ~waits),
+            i.ready.eq((~valid | (leaves & ~repeats)) & ~hung & (waits == 0)),
         ]
-        m.d.sync += [waits.eq(0), hidden.eq(stalled & (told == FAULTS["withdraw"]))]
+        m.d.sync += hidden.eq(stalled & (told == FAULTS["withdraw"]))
+        with m.If(waits != 0):
+            m.d.sync += waits.eq(waits - 1)
         with m.If(leaves):
             m.d.sync += [valid.eq(repeats), repeated.eq(repeats)]
         with m.If(stalled & (told == FAULTS["change"])):
@@ -65,12 +68,16 @@ class FaultyIncrement(wiring.Component):
             m.d.sync += [
                 valid.eq(i.payload[0] != FAULTS["drop"]),
                 told.eq(i.payload[0]),
-                waits.eq(i.payload[0] == FAULTS["wait"]),
                 hung.eq(i.payload[0] == FAULTS["hang"]),
                 beat.eq(beat + 1),
                 o.payload[0].eq(i.payload[0] + 1 + remembers),
             ]
             m.d.sync += [o.payload[lane].eq(i.payload[lane] + 1) for lane in range(1, LANES)]
+            with m.Switch(i.payload[0]):
+                with m.Case(FAULTS["wait"]):
+                    m.d.sync += waits.eq(1)
+                with m.Case(FAULTS["sleep"]):
+                    m.d.sync += waits.eq(5000)
             with m.If(beat == 2):
                 m.d.sync += beat.eq(0)
         return m

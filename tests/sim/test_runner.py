@@ -120,6 +120,11 @@ def test_uneven_frames(run, failure, tell):
     assert "the plan predicts 3 cycles per frame, measured: 3, 4" in str(failure())
 
 
+def test_patience(run, tell):
+    tell("sleep", frame=20)
+    assert run().frames == 40
+
+
 # Values
 
 
@@ -180,6 +185,12 @@ def test_repeated_last_beat(failure, tell):
     assert "answer: 121 beats instead of 120, 1 duplicated" in str(error)
 
 
+def test_endless_beats(failure, tell):
+    tell("flood", frame=20)
+    error = failure()
+    assert (error.kind, error.layer, error.frame) == ("duplicated", "answer", 20)
+
+
 @pytest.mark.parametrize(
     "fault, message",
     [
@@ -201,6 +212,12 @@ def test_deadlock(failure, tell):
     assert "deadlock after first: nothing moves for" in str(error)
     assert "first frame 20 beat 2 offered, not accepted" in str(error)
     assert "answer frame 20 beat 2 awaited" in str(error)
+
+
+def test_wrong_element_before_a_deadlock(failure, tell):
+    tell("hang", frame=22)
+    error = failure(changed={("answer", 20, 3): 250})
+    assert (error.kind, error.layer, error.frame, error.neuron) == ("value", "answer", 20, 3)
 
 
 def test_reset_in_mid_frame(run, failure, tell):
@@ -238,6 +255,7 @@ def test_missing_stream(job, frames, tmp_path):
         (lambda f: f[:, :7], r"shape \(40, 7\), expected \(at least 1, 8\)"),
         (lambda f: f[:0], r"shape \(0, 8\), expected \(at least 1, 8\)"),
         (lambda f: f + 200, r"must be in 0\.\.255, not "),
+        (lambda f: f - 200, r"must be in 0\.\.255, not -"),
         (lambda f: f / 2, "must be integers, not float64"),
     ],
 )
