@@ -1,9 +1,9 @@
 """Popcount: how many bits of a word are 1, for many words at once.
 
-A compressor tree: six bits of one weight become three bits of weights 1, 2 and 4 (three LUT6 for
-three bits fewer), three become two (a full adder), until no weight has more than two bits left; an
-adder finishes. The first level takes bits in threes, so that whatever logic makes a bit out of two
-others (an XNOR with a weight) shares its LUTs.
+A compressor tree: six bits of one weight become three bits of weights 1, 2 and 4, three become two
+(a full adder), until no weight has more than two bits left; an adder finishes. The first level
+takes bits in threes, so that logic that makes a bit out of two others, an XNOR with a weight, can
+share its LUTs.
 
 The tree is drawn bit-sliced. All words are counted by the same vector operations, bit k of every
 word side by side, so a design of a hundred thousand lanes is some hundred statements, quick to
@@ -53,8 +53,8 @@ class Popcount(wiring.Component):
     """Counts the ones in each of `words` words of `width` bits.
 
     `o[p] = sum over k of i[k * words + p]`, exact, `latency` enabled cycles after `i`; a new input
-    every enabled cycle. About 1.33 LUT6 a bit, an XNOR before it included (measured in
-    doc/performance.md).
+    every enabled cycle. yosys 0.70 makes about 2.1 LUT6 a bit of it on 7-series and 4.0 LUT4 on
+    ECP5, an XNOR before it included, at 128 bits: abc9 does not keep the six-input compressors.
 
     Parameters
     ----------
