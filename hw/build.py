@@ -22,7 +22,7 @@ __all__ = ["STAGES", "Build", "main"]
 
 STAGES = ("gateware", "simulate", "synthesise", "place-and-route", "bitstream")
 DEFAULT_MODEL = "digits-tiny"
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of the board, tried in this order where nobody says
+SHARES = (0.25, 0.75, 1.0)  # of the board, tried in this order where nobody says
 
 
 def parser() -> argparse.ArgumentParser:
