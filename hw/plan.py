@@ -284,3 +284,11 @@ def from_json(path: str | Path, network: Network, board: Board, clock_hz: int) -
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
     return plan.check()
+
+
+if __name__ == "__main__":
+    import sys
+
+    from hw.explore import main
+
+    sys.exit(main())
