@@ -17,7 +17,7 @@ from boards.catalogue import BOARDS
 from hw.cores.matrix_unit import MatrixUnit
 from hw.pipeline import LayerLanes, Matrix
 from hw.resources import stage_resources
-from hw.toolchain.plan import plain_names
+from hw.toolchain.plan import keep, plain_names
 from hw.toolchain.reports import count_cells
 from hw.toolchain.tools import require_tool
 from sw.errors import PopstreamError, unknown
@@ -42,8 +42,8 @@ SHAPES = (
 )
 
 
-def synthesise(unit: MatrixUnit, command: str):
-    """Counts of a unit, by yosys.
+def synthesise(unit: MatrixUnit, family: str):
+    """Counts of a unit for a family, by yosys.
 
     Returns
     -------
@@ -51,13 +51,13 @@ def synthesise(unit: MatrixUnit, command: str):
     """
     from amaranth.back import rtlil
 
-    yosys = require_tool("yosys", need="the synthesis of a unit")
+    yosys, command = require_tool("yosys", need="the synthesis of a unit"), FAMILIES[family][1]
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".calibrate-") as folder:
         text = plain_names(rtlil.convert(unit, name="unit", emit_src=False))
         (Path(folder) / "unit.il").write_text(text)
         script = (
-            f"read_rtlil unit.il; {command} -top unit; check -assert; "
-            "tee -q -o unit.json stat -json"
+            f"read_rtlil unit.il; {keep(family)}; {command} -top unit; check -assert; "
+            "setattr -mod -unset keep_hierarchy; flatten; tee -q -o unit.json stat -json"
         )
         ran = subprocess.run(
             [yosys, "-q", "-p", script], cwd=folder, capture_output=True, text=True
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise unknown("family", family, FAMILIES)
         out("family  unit                         storage   LUT plan/real  FF plan/real  RAM\n")
         for family in families:
-            board, command = FAMILIES[family]
+            board, _ = FAMILIES[family]
             for neurons, synapses, simd, pe, stages, storage in SHAPES:
                 if neurons * synapses > 25 * board.brams * board.bram_bits // 30:
                     continue
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
                 )
                 folding = LayerLanes(simd, pe, stages, storage)
                 stage = Matrix("", "", neurons, pe, 1, synapses=synapses, folding=folding)
-                plan, real = stage_resources(stage, board), synthesise(unit, command)
+                plan, real = stage_resources(stage, board), synthesise(unit, family)
                 shape = f"{synapses} to {neurons}, {simd} x {pe}"
                 out(
                     f"{family:<7} {shape:<28} {storage:<7} {plan.luts:7.0f}/{real.luts:<7} "

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from boards.catalogue import BOARDS, Board
+from hw.toolchain.plan import keep
 from hw.toolchain.tools import require_tool
 from sw.errors import PopstreamError, unknown
 
@@ -37,7 +38,8 @@ def netlist(verilog: str, board: Board) -> str:
     yosys = require_tool("yosys", need="a netlist")
     synthesise, cells = _FAMILIES[board.family]
     steps = (
-        f"read_verilog accelerator.v; {synthesise} -top accelerator; check -assert; "
+        f"read_verilog accelerator.v; {keep(board.family)}; {synthesise} -top accelerator; "
+        "check -assert; setattr -mod -unset keep_hierarchy; flatten; opt_clean; "
         "select accelerator; write_rtlil -selected netlist.il",
         f"read_rtlil netlist.il; read_verilog -overwrite +/{cells}/cells_sim.v; "
         "hierarchy -check -top accelerator; proc; flatten; opt_clean; "

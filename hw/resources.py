@@ -35,14 +35,15 @@ class _Family:
     lane: float  # XNOR and its share of the popcount
     sum_bit: float  # a bit of accumulator, adder and comparison
     rom_words: float  # words of a one-bit ROM that one LUT holds, as yosys maps it
+    constant: float  # what a weight that never changes adds to its lane, or saves
     ram_lut: float  # LUTs of one bit of a 32-word RAM; 0: made of flip-flops or block RAM
     control: float  # counters and handshake of a unit
 
 
 _FAMILIES = {
-    "xc7": _Family(lane=1.9, sum_bit=3.5, rom_words=15, ram_lut=4 / 6, control=30),
-    "ecp5": _Family(lane=3.3, sum_bit=5, rom_words=10, ram_lut=2, control=50),
-    "ice40": _Family(lane=3.3, sum_bit=5, rom_words=10, ram_lut=0, control=50),
+    "xc7": _Family(lane=1.35, sum_bit=3.5, rom_words=15, constant=0, ram_lut=4 / 6, control=30),
+    "ecp5": _Family(lane=3.3, sum_bit=5, rom_words=10, constant=-1.2, ram_lut=2, control=50),
+    "ice40": _Family(lane=3.3, sum_bit=5, rom_words=10, constant=-1.2, ram_lut=0, control=50),
 }
 
 # The serial shell, UART and clock included.
@@ -68,8 +69,10 @@ def brams(board: Board, width: int, depth: int) -> float:
 
 
 def _rom_bit(depth: int, family: _Family) -> float:
-    """LUTs of one bit of ROM; a shallow one dissolves into the logic behind it and saves some."""
-    return depth / family.rom_words if depth >= 8 else 0.25 * depth - 1.4
+    """LUTs of one bit of ROM; a shallow one dissolves into the logic behind it."""
+    if depth >= 8:
+        return depth / family.rom_words
+    return family.constant + (8 / family.rom_words - family.constant) * (depth - 1) / 7
 
 
 def _matrix(stage: Matrix, board: Board) -> Resources:

@@ -162,10 +162,11 @@ class MatrixUnit(wiring.Component):
             width=self._inputs_per_beat,
             words=self._neurons_per_beat,
             stages=self._popcount_stages,
+            apart=self.fold > 2,
         )
-        spread = Cat(inputs[lane].replicate(self._neurons_per_beat) for lane in range(len(inputs)))
         m.d.comb += [
-            popcount.i.eq(~(spread ^ weights)),
+            popcount.i.eq(inputs),
+            popcount.w.eq(weights),
             popcount.en.eq(advance),
         ]
 

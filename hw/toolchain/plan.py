@@ -11,9 +11,13 @@ from boards.catalogue import Board
 from hw.toolchain.flows import choose_flow
 from sw.errors import PopstreamError
 
-__all__ = ["STAGES", "Prepared", "Stage", "plain_names", "prepare"]
+__all__ = ["STAGES", "Prepared", "Stage", "keep", "plain_names", "prepare"]
 
 STAGES = ("synthesise", "place and route", "bitstream")
+
+# Modules that abc9 must not look beyond, by family: the popcount's compressors are made of LUT6,
+# and taken apart they come out half as large again. They are flattened before place and route.
+_KEPT = {"xc7": ("*.compressor_*",), "ecp5": (), "ice40": ()}
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,12 @@ def prepare(
     )
 
 
+def keep(family: str, modules: Sequence[str] = ()) -> str:
+    """The yosys command that keeps modules apart: those given, and those its family needs so."""
+    kept = " ".join([*modules, *_KEPT[family]])
+    return f"setattr -mod -set keep_hierarchy 1 {kept}" if kept else ""
+
+
 def plain_names(rtlil: str) -> str:
     """RTLIL or Verilog without names like ``x[0]``, which become ``x.0``.
 
@@ -194,11 +204,10 @@ def plain_names(rtlil: str) -> str:
 
 def _options(board: Board, clock_hz: int, name: str, parts: Sequence[str]) -> dict:
     """Amaranth's overrides: what every family adds to its own templates."""
-    kept = " ".join(f"{name}.{part}" for part in parts)
     return {
         "emit_src": False,  # line numbers would make equal designs differ
         "verbose": True,
-        "script_after_read": f"setattr -mod -set keep_hierarchy 1 {kept}" if parts else "",
+        "script_after_read": keep(board.family, [f"{name}.{part}" for part in parts]),
         "synth_opts": {"xc7": "-flatten -abc9", "ecp5": "", "ice40": "-device u"}[board.family],
         "script_after_synth": "\n".join(
             [

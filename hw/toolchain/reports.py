@@ -122,7 +122,7 @@ def count_cells(cells: Mapping[str, int], rules=_CELLS) -> Utilisation:
 def read_synthesis(prepared: Prepared, root: Path) -> Synthesis:
     """The sizes that yosys counted, from a build folder in which synthesis is done."""
     modules = _json(root / f"{prepared.name}_stat.json")["modules"]
-    kept = {f"\\{prepared.name}.{part}": part for part in prepared.parts}
+    prefixes = {f"\\{prepared.name}.{part}.": part for part in prepared.parts}
     # A module that is kept apart is a cell of the one around it.
     instances = {name.removeprefix("\\") for name in modules}
     total: dict[str, int] = {}
@@ -130,7 +130,8 @@ def read_synthesis(prepared: Prepared, root: Path) -> Synthesis:
     for name, module in modules.items():
         for kind, number in module.get("num_cells_by_type", {}).items():
             if kind not in instances and kind != "$scopeinfo":
-                part = parts[kept.get(name, "rest")]
+                within = (p for prefix, p in prefixes.items() if f"{name}.".startswith(prefix))
+                part = parts[next(within, "rest")]
                 part[kind] = part.get(kind, 0) + number
                 total[kind] = total.get(kind, 0) + number
     return Synthesis(

@@ -23,7 +23,9 @@ def rtl_counts(core, vectors):
         ctx.set(core.en, 1)
         for index in range(len(vectors) + core.latency):
             if index < len(vectors):
-                ctx.set(core.i, bit_slice(vectors[index], core.width))
+                key, words = vectors[index]
+                ctx.set(core.i, key)
+                ctx.set(core.w, bit_slice(words, core.width))
             if index >= core.latency:
                 results.append([int(ctx.get(core.o[p])) for p in range(core.words)])
             if core.latency:
@@ -37,12 +39,15 @@ def rtl_counts(core, vectors):
     return results
 
 
+def ref_counts(vectors, width):
+    return [[width - (key ^ word).bit_count() for word in words] for key, words in vectors]
+
+
 @pytest.mark.parametrize("width", range(1, 11))
 def test_every_word(width):
-    words = list(range(1 << width))
-    assert rtl_counts(Popcount(width=width), [[word] for word in words]) == [
-        [word.bit_count()] for word in words
-    ]
+    ones = (1 << width) - 1
+    vectors = [(key, [word]) for key in (ones, 0, 0b1011001101 & ones) for word in range(ones + 1)]
+    assert rtl_counts(Popcount(width=width), vectors) == ref_counts(vectors, width)
 
 
 @pytest.mark.parametrize("width", [17, 36, 64, 100, 784])
@@ -50,13 +55,12 @@ def test_every_word(width):
 def test_many_words(width, stages):
     rng = random.Random(width)
     corners = [0, (1 << width) - 1, 1, 1 << (width - 1)]
-    vectors = [
-        [rng.choice([rng.getrandbits(width), *corners]) for _ in range(3)] for _ in range(20)
-    ]
+    words = [rng.choice([rng.getrandbits(width), *corners]) for _ in range(80)]
+    vectors = [(words[k], words[k + 1 : k + 4]) for k in range(0, 80, 4)]
     stages = levels(width) if stages == "all" else stages
     core = Popcount(width=width, words=3, stages=stages)
     assert core.latency == stages
-    assert rtl_counts(core, vectors) == [[word.bit_count() for word in v] for v in vectors]
+    assert rtl_counts(core, vectors) == ref_counts(vectors, width)
 
 
 def test_registers_hold_without_enable():
@@ -64,6 +68,7 @@ def test_registers_hold_without_enable():
 
     async def bench(ctx):
         ctx.set(core.i, 0xFFF)
+        ctx.set(core.w, 0xFFF)
         ctx.set(core.en, 1)
         await ctx.tick()
         ctx.set(core.i, 0)
