@@ -8,6 +8,7 @@ every stage; each stage is another module's work.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -282,10 +283,11 @@ class Build:
         self.say(f"{stage:<8} {seconds:.1f} s{self.headline(stage)}")
 
     def key(self, stage: str) -> list:
-        """What a stage's result depends on beyond the folder's digest."""
-        return (
-            [self.args.frames, self.args.seed] if stage == "simulate" else [self.prepared.digest()]
-        )
+        """What a stage's result depends on: for as long as this is equal it is not done again."""
+        if stage == "simulate":
+            text = hashlib.sha256(self.verilog.encode()).hexdigest()
+            return [self.args.frames, self.args.seed, text, self.model.digest]
+        return [self.prepared.digest()]
 
     def still_there(self, stage: str) -> bool:
         if stage == "simulate":
