@@ -64,6 +64,15 @@ def test_nothing_is_done_twice(built, capsys):
     assert (folder / "top.bin").stat().st_mtime_ns == before
 
 
+def test_changed_gateware_is_simulated_again(built, capsys):
+    _, output, folder = built
+    stages = json.loads((folder / "stages.json").read_text())
+    stages["simulate"]["key"][2] = "of other Verilog"
+    (folder / "stages.json").write_text(json.dumps(stages))
+    _, out, _ = run(capsys, *ARGS, "--frames", "20", output=output)
+    assert "20 images bit-exact" in out and out.count("done before") == 3
+
+
 def test_equal_inputs_give_equal_bytes(built, tmp_path):
     _, _, folder = built
     build.main([*ARGS, "--until", "gateware", "--output", str(tmp_path)])
