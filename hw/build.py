@@ -14,6 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -228,14 +229,6 @@ class Build:
 
         began = time.monotonic()
         network, lanes = self.model.network, self.plan.lanes
-        accelerator = Accelerator(network, lanes)
-        self.verilog = plain_names(
-            verilog.convert(
-                accelerator, name="accelerator", emit_src=False, strip_internal_attrs=True
-            )
-        )
-        self.write("accelerator.v", self.verilog)
-        self.write("plan.json", self.plan.to_json())
         top = BoardTop(
             self.board,
             Accelerator(network, lanes),
@@ -243,14 +236,26 @@ class Build:
             clock_hz=self.clock_hz,
             baud=self.args.baud,
         )
-        self.prepared = prepare(
-            self.board,
-            top,
-            clock_hz=self.clock_hz,
-            name="top",
-            parts=[f"accelerator.{stage.name}" for stage in self.plan.stages],
-            flow=self.args.flow,
-        )
+        # Half of the conversion to Verilog is another program's work: it goes on meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            converted = beside.submit(
+                verilog.convert,
+                Accelerator(network, lanes),
+                name="accelerator",
+                emit_src=False,
+                strip_internal_attrs=True,
+            )
+            self.prepared = prepare(
+                self.board,
+                top,
+                clock_hz=self.clock_hz,
+                name="top",
+                parts=[f"accelerator.{stage.name}" for stage in self.plan.stages],
+                flow=self.args.flow,
+            )
+            self.verilog = plain_names(converted.result())
+        self.write("accelerator.v", self.verilog)
+        self.write("plan.json", self.plan.to_json())
         self.prepared.extract(self.folder)
         self.archive = self.folder / f"{self.folder.name}.zip"
         write_archive(self.prepared, self.archive, root=self.folder)
