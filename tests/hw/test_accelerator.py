@@ -80,6 +80,21 @@ def test_cycles_are_the_predicted_ones(streams, seed):
     assert set(np.diff(run.o_cycles[-12:])) == {cycles.per_frame}, lanes
 
 
+@pytest.mark.parametrize("pe", [10, 8, 15])
+def test_a_slow_converter_makes_the_unit_before_it_wait(streams, pe):
+    """Results come every 3 cycles, and take up to 8 to leave two by two."""
+    network = make_network([12, 60, 4], seed=2)
+    layers = {"layer0": LayerLanes(4, pe), "layer1": LayerLanes(2, 4)}
+    lanes = Lanes("bits", 12, layers)
+    core = Accelerator(network, lanes)
+    frames = np.random.default_rng(0).integers(0, 8, (20, 12))
+    run = streams.run(core, i_beats(streams, network, lanes, frames), len(frames))
+    cycles = predict(core.stages, 1)
+    assert run.o_cycles[0] - run.i_cycles[0] == cycles.latency
+    assert set(np.diff(run.o_cycles[-8:])) == {cycles.per_frame} == {30}
+    assert run.outputs == golden.predict(network, frames).tolist()
+
+
 @pytest.mark.parametrize("seed", range(24, 36))
 def test_any_stalls(streams, seed):
     network, lanes, frames = random_case(seed)
