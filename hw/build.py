@@ -107,7 +107,8 @@ class Build:
             for stage in STAGES[1 : last + 1]:
                 self.stage(stage)
             for stage in STAGES[last + 1 :]:
-                if stage not in self.done:
+                if not self.is_current(stage):
+                    self.done.pop(stage, None)
                     self.skipped[stage] = f"--until {self.args.until}"
             if self.args.flash:
                 self.flash()
@@ -201,9 +202,9 @@ class Build:
         self._stages_file = self.folder / "stages.json"
         if not self.args.again and self._stages_file.exists():
             try:
-                self.done = json.loads(self._stages_file.read_text())
-            except (OSError, ValueError):
-                self.done = {}
+                self.done = dict(json.loads(self._stages_file.read_text()))
+            except (OSError, ValueError, TypeError):
+                self.done = {}  # damaged: every stage is done again
         self.timed("tool versions", began)
 
     def write(self, name: str, text: str) -> None:
@@ -269,6 +270,7 @@ class Build:
         if self.done.get(stage, {}).get("key") == key and self.still_there(stage):
             self.say(f"{stage:<8} done before, in {self.done[stage]['seconds']:.1f} s")
             return
+        self.done.pop(stage, None)  # should this one fail, the report must not show the last one
         blocked = [before for before in STAGES[2 : STAGES.index(stage)] if before in self.skipped]
         if stage != "simulate" and blocked:
             self.skipped[stage] = f"there is no {blocked[0]}"
@@ -291,8 +293,12 @@ class Build:
         """What a stage's result depends on: for as long as this is equal it is not done again."""
         if stage == "simulate":
             text = hashlib.sha256(self.verilog.encode()).hexdigest()
-            return [self.args.frames, self.args.seed, text, self.model.digest]
+            return [text, self.model.digest, self.args.frames, self.args.seed]
         return [self.prepared.digest()]
+
+    def is_current(self, stage: str) -> bool:
+        """Whether an earlier result is of this gateware, with whatever frames and seed."""
+        return self.done.get(stage, {}).get("key", [])[:2] == self.key(stage)[:2]
 
     def still_there(self, stage: str) -> bool:
         if stage == "simulate":

@@ -1,7 +1,8 @@
 """The planner's estimates beside yosys's counts: `python -m hw.calibrate [FAMILY ...]`.
 
 Synthesises matrix units of several shapes for each family and prints, for each, the LUTs, flip-
-flops and block RAMs that `hw.resources` expects and those that yosys counts.
+flops and block RAMs that `hw.resources` expects and those that yosys counts; then popcounts alone,
+with and without compressors that synthesis keeps apart.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 
 from boards.catalogue import BOARDS
 from hw.cores.matrix_unit import MatrixUnit
+from hw.cores.popcount import Popcount
 from hw.pipeline import LayerLanes, Matrix
 from hw.resources import stage_resources
 from hw.toolchain.plan import keep, plain_names
@@ -42,7 +44,7 @@ SHAPES = (
 )
 
 
-def synthesise(unit: MatrixUnit, family: str):
+def synthesise(unit: MatrixUnit | Popcount, family: str):
     """Counts of a unit for a family, by yosys.
 
     Returns
@@ -102,6 +104,15 @@ def main(argv: list[str] | None = None) -> int:
                     f"{family:<7} {shape:<28} {storage:<7} {plan.luts:7.0f}/{real.luts:<7} "
                     f"{plan.ffs:6.0f}/{real.ffs:<6} {plan.brams:g}/{real.brams:g}\n"
                 )
+                sys.stdout.flush()
+        out("\nXNOR and popcount alone: LUT a bit\n")
+        for family in families:
+            for width in (64, 128, 256):
+                plain, apart = (
+                    synthesise(Popcount(width=width, apart=apart), family).luts / width
+                    for apart in (False, True)
+                )
+                out(f"{family:<7} {width:>4} bits   plain {plain:.2f}   kept apart {apart:.2f}\n")
                 sys.stdout.flush()
     except PopstreamError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -67,10 +67,36 @@ def test_nothing_is_done_twice(built, capsys):
 def test_changed_gateware_is_simulated_again(built, capsys):
     _, output, folder = built
     stages = json.loads((folder / "stages.json").read_text())
-    stages["simulate"]["key"][2] = "of other Verilog"
+    stages["simulate"]["key"][0] = "of other Verilog"
     (folder / "stages.json").write_text(json.dumps(stages))
     _, out, _ = run(capsys, *ARGS, "--frames", "20", output=output)
     assert "20 images bit-exact" in out and out.count("done before") == 3
+
+
+def test_a_failure_does_not_show_the_last_success(built, monkeypatch, capsys):
+    from sim import runner
+    from sw.errors import PopstreamError
+
+    def fail(*_, **__):
+        raise PopstreamError("hidden0 differs")
+
+    _, output, folder = built
+    kept = (folder / "stages.json").read_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "simulate", fail)
+        status, _, err = run(capsys, *ARGS, "--frames", "21", output=output)
+    report = json.loads((folder / "report.json").read_text())
+    assert status == 1 and "hidden0 differs" in err
+    assert report["simulation"] is None
+    assert {s["stage"]: s["status"] for s in report["stages"]}["simulate"] == "not done"
+    (folder / "stages.json").write_text(kept)
+
+
+def test_damaged_records_are_made_again(built, capsys):
+    _, output, folder = built
+    (folder / "stages.json").write_text("[1, 2]")
+    status, out, _ = run(capsys, *ARGS, "--frames", "20", "--until", "simulate", output=output)
+    assert status == 0 and "20 images bit-exact" in out
 
 
 def test_equal_inputs_give_equal_bytes(built, tmp_path):
