@@ -25,6 +25,8 @@ class Accelerator(wiring.Component):
     network : Network
     lanes : Lanes
         How each layer is folded.
+    family : str
+        The FPGA family whose LUTs the cores are made for: "xc7", "ecp5", "ice40" or "generic".
 
     Members
     -------
@@ -37,8 +39,8 @@ class Accelerator(wiring.Component):
         When the lanes do not fit the network.
     """
 
-    def __init__(self, network: Network, lanes: Lanes):
-        self._network, self._lanes = network, lanes
+    def __init__(self, network: Network, lanes: Lanes, family: str = "generic"):
+        self._network, self._lanes, self._family = network, lanes, family
         self._stages = pipeline(network, lanes)
         i_width = network.input.bits if lanes.input == "pixels" else 1
         last = self._stages[-1]
@@ -76,8 +78,10 @@ class Accelerator(wiring.Component):
                     thresholds=node.thresholds,
                     inputs_per_beat=stage.folding.inputs_per_beat,
                     neurons_per_beat=stage.folding.neurons_per_beat,
-                    popcount_stages=stage.folding.popcount_stages,
+                    stages=stage.folding.stages,
                     storage=stage.folding.storage,
+                    logic_bits=stage.folding.logic_bits,
+                    family=self._family,
                 )
             case Maximum():
                 return Argmax(width=stage.i_width, elements=stage.i_elements, lanes=stage.i_lanes)

@@ -32,7 +32,7 @@ FAMILIES = {
     "ice40": (BOARDS["icebreaker"], "synth_ice40 -device u"),
 }
 
-# neurons, synapses, inputs_per_beat, neurons_per_beat, popcount_stages, storage
+# neurons, synapses, inputs_per_beat, neurons_per_beat, stages, storage
 SHAPES = (
     (64, 64, 8, 1, 0, "block"),
     (64, 64, 16, 4, 1, "logic"),
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
                     thresholds=synapses // 2 + rng.integers(-near, near, neurons),
                     inputs_per_beat=simd,
                     neurons_per_beat=pe,
-                    popcount_stages=stages,
+                    stages=stages,
                     storage=storage,
                 )
                 folding = LayerLanes(simd, pe, stages, storage)

@@ -37,16 +37,20 @@ class LayerLanes:
         Synapses a cycle (SIMD), in 1..synapses.
     neurons_per_beat : int
         Neurons a cycle (PE), in 1..neurons.
-    popcount_stages : int
-        Register levels inside the popcount.
+    stages : int
+        Register levels inside the unit, beyond the two it always has.
     storage : str
-        Where weights are kept: "logic", "block" or "auto".
+        Where weights are kept: "table" (in the truth tables of the first level, fold up to 16),
+        "logic" (LUT ROM), "block" (block RAM) or "auto".
+    logic_bits : int
+        With "block": how many of the weights a cycle are in LUT ROM all the same.
     """
 
     inputs_per_beat: int
     neurons_per_beat: int
-    popcount_stages: int = 0
+    stages: int = 0
     storage: str = "auto"
+    logic_bits: int = 0
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Plan:
         return json.dumps({"format": 1, **asdict(self.lanes)}, indent=2) + "\n"
 
 
-def _popcount_stages(simd: int, board: Board, clock_hz: int) -> int:
+def _stages(simd: int, board: Board, clock_hz: int) -> int:
     """Registers that keep a path within the clock's period, by a delay a level."""
     per_stage = max(1, int(0.9e9 / clock_hz / _LEVEL_NS[board.family]))
     return min(levels(simd), -(-(levels(simd) + _OTHER_LEVELS) // per_stage) - 1)
@@ -127,7 +127,7 @@ def _layer(node: Dense, cycles: int, lanes_before: int, board: Board, clock_hz: 
         tried.add(simd)
         beats = -(-node.synapses // simd)
         pe = -(-node.neurons // min(node.neurons, cycles // beats))
-        stages = _popcount_stages(simd, board, clock_hz)
+        stages = _stages(simd, board, clock_hz)
         for storage in ("logic", "block"):
             folding = LayerLanes(simd, pe, stages, storage)
             matrix = Matrix(
@@ -274,8 +274,8 @@ def from_json(path: str | Path, network: Network, board: Board, clock_hz: int) -
             if folding.storage not in ("auto", "logic", "block"):
                 raise PlanError(f"{path}: {name}: storage must be auto, logic or block")
             most = levels(max(1, folding.inputs_per_beat))
-            if not 0 <= folding.popcount_stages <= most:
-                raise PlanError(f"{path}: {name}: popcount_stages must be in 0..{most}")
+            if not 0 <= folding.stages <= most:
+                raise PlanError(f"{path}: {name}: stages must be in 0..{most}")
     except (TypeError, KeyError, AttributeError) as error:
         raise PlanError(f"{path}: not a plan ({error})") from error
     plan = Plan(network, board, clock_hz, lanes)

@@ -82,7 +82,7 @@ def _matrix(stage: Matrix, board: Board) -> Resources:
     bits = stage.synapses.bit_length()
 
     luts = family.lane * lanes + family.control
-    ffs = 0.35 * lanes * folding.popcount_stages + simd + 40
+    ffs = 0.35 * lanes * folding.stages + simd + 40
     memory = 0.0
 
     # Accumulators where a neuron takes several beats, else only the comparison.

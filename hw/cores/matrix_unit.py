@@ -39,10 +39,14 @@ class MatrixUnit(wiring.Component):
         Synapses a cycle, SIMD in FINN, in 1..synapses.
     neurons_per_beat : int
         Neurons a cycle, PE in FINN, in 1..neurons.
-    popcount_stages : int
+    stages : int
         Register levels inside the popcount, in 0..`levels(inputs_per_beat)`.
     storage : str
         Where weights are kept: "logic" (LUTs), "block" (block RAM) or "auto" (yosys decides).
+    logic_bits : int
+        With "block": how many of the weights of a cycle are kept in LUTs all the same.
+    family : str
+        Whose LUTs the unit is made for: "xc7", "ecp5", "ice40" or "generic".
 
     Members
     -------
@@ -64,8 +68,10 @@ class MatrixUnit(wiring.Component):
         thresholds: np.ndarray | None,
         inputs_per_beat: int,
         neurons_per_beat: int,
-        popcount_stages: int = 0,
+        stages: int = 0,
         storage: str = "auto",
+        logic_bits: int = 0,
+        family: str = "generic",
     ):
         weights = np.asarray(weights)
         if weights.ndim != 2 or 0 in weights.shape:
@@ -77,10 +83,8 @@ class MatrixUnit(wiring.Component):
             raise ValueError(f"inputs_per_beat must be in 1..{synapses}, not {inputs_per_beat}")
         if not 1 <= neurons_per_beat <= neurons:
             raise ValueError(f"neurons_per_beat must be in 1..{neurons}, not {neurons_per_beat}")
-        if not 0 <= popcount_stages <= levels(inputs_per_beat):
-            raise ValueError(
-                f"popcount_stages must be in 0..{levels(inputs_per_beat)}, not {popcount_stages}"
-            )
+        if not 0 <= stages <= levels(inputs_per_beat):
+            raise ValueError(f"stages must be in 0..{levels(inputs_per_beat)}, not {stages}")
         if storage not in _STORAGE:
             raise ValueError(f"Storage must be one of {', '.join(_STORAGE)}, not {storage!r}")
         if thresholds is not None:
@@ -95,7 +99,8 @@ class MatrixUnit(wiring.Component):
                     )
         self._weights, self._thresholds = weights.astype(np.uint8), thresholds
         self._inputs_per_beat, self._neurons_per_beat = inputs_per_beat, neurons_per_beat
-        self._popcount_stages, self._storage = popcount_stages, storage
+        self._stages, self._storage, self._logic_bits = stages, storage, logic_bits
+        self._family = family
         result = range(synapses + 1) if thresholds is None else 1
         super().__init__(
             {
@@ -161,7 +166,7 @@ class MatrixUnit(wiring.Component):
         m.submodules.popcount = popcount = Popcount(
             width=self._inputs_per_beat,
             words=self._neurons_per_beat,
-            stages=self._popcount_stages,
+            stages=self._stages,
             apart=self.fold > 2,
         )
         m.d.comb += [
@@ -255,12 +260,22 @@ class MatrixUnit(wiring.Component):
         address = Signal(range(self.fold))
         with m.If(issue & advance):
             m.d.sync += address.eq(Mux(vector_done, 0, address + 1))
-        m.submodules.weights = rom = Memory(
-            shape=width, depth=self.fold, init=words, attrs=_STORAGE[self._storage]
-        )
-        read = rom.read_port()
-        m.d.comb += [read.addr.eq(address), read.en.eq(advance)]
-        return read.data
+        read, low = [], 0
+        for storage, bits in (("logic", self._logic_bits), (self._storage, width)):
+            high = bits if bits < width else width
+            if high > low:
+                rom = Memory(
+                    shape=high - low,
+                    depth=self.fold,
+                    init=[word >> low & (1 << high - low) - 1 for word in words],
+                    attrs=_STORAGE[storage],
+                )
+                m.submodules[f"weights_{storage}"] = rom
+                port = rom.read_port()
+                m.d.comb += [port.addr.eq(address), port.en.eq(advance)]
+                read.append(port.data)
+                low = high
+        return Cat(read)
 
     def _threshold_rom(self, m, group, advance):
         """Thresholds of a group of neurons, the cycle after its number is given."""

@@ -45,7 +45,7 @@ def random_lanes(network, rng, kind):
         layers[node.name] = LayerLanes(
             inputs_per_beat=simd,
             neurons_per_beat=rng.randint(1, node.neurons),
-            popcount_stages=rng.randint(0, levels(simd)),
+            stages=rng.randint(0, levels(simd)),
         )
     elements = network.type(network.input).elements
     return Lanes(kind, rng.choice([1, elements, rng.randint(1, elements)]), layers)

@@ -25,7 +25,7 @@ def counts():
             thresholds=thresholds,
             inputs_per_beat=SIMD,
             neurons_per_beat=PE,
-            popcount_stages=1,
+            stages=1,
             storage="logic",
         )
 

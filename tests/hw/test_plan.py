@@ -92,8 +92,8 @@ def test_json_round_trip(sfc, tmp_path):
         (lambda p: p["layers"]["hidden0"].update(neurons_per_beat=2.5), "must be whole numbers"),
         (lambda p: p["layers"]["hidden0"].update(storage="tape"), "auto, logic or block"),
         (
-            lambda p: p["layers"]["hidden0"].update(popcount_stages=99),
-            r"popcount_stages must be in",
+            lambda p: p["layers"]["hidden0"].update(stages=99),
+            r"stages must be in",
         ),
         (
             lambda p: [

@@ -26,7 +26,7 @@ def make(neurons, synapses, simd, pe, stages, scores, seed):
         thresholds=thresholds,
         inputs_per_beat=simd,
         neurons_per_beat=pe,
-        popcount_stages=stages,
+        stages=stages,
     )
     vectors = rng.integers(0, 2, (12, synapses)).tolist()
     vectors += [[0] * synapses, [1] * synapses]
@@ -127,7 +127,7 @@ W = np.zeros((4, 9), dtype=int)
         ({"thresholds": [0, 0, 11, 0]}, r"Thresholds must be in 0\.\.10, not 11 \(neuron 2\)"),
         ({"inputs_per_beat": 10}, r"inputs_per_beat must be in 1\.\.9, not 10"),
         ({"neurons_per_beat": 0}, r"neurons_per_beat must be in 1\.\.4, not 0"),
-        ({"popcount_stages": 9}, r"popcount_stages must be in 0\.\.1, not 9"),
+        ({"stages": 9}, r"stages must be in 0\.\.1, not 9"),
         ({"storage": "tape"}, "Storage must be one of auto, logic, block, not 'tape'"),
     ],
 )
