@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
+from hw.cores.argmax import argmax_cycles
 from hw.cores.width_converter import converter_sizes
 from hw.pipeline import Conversion, Matrix, Maximum, Stage, Thresholding
 
@@ -106,7 +107,7 @@ def _walk(stages: Sequence[Stage], arrivals: list[int]) -> list[int]:
             case Matrix():
                 _matrix(stage, arrivals, after)
             case Maximum():
-                after.take(arrivals[-1] + 1)
+                after.take(arrivals[-1] + argmax_cycles(stage.i_lanes))
             case Conversion() if index == 0:
                 converter = _Converter(stage, sink)
                 for time in arrivals:

@@ -1,17 +1,22 @@
 """Argmax: which of a vector's elements is the largest."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Argmax"]
+__all__ = ["Argmax", "argmax_cycles"]
+
+
+def argmax_cycles(lanes: int) -> int:
+    """Cycles from a vector's last beat to its index: a level of comparisons takes one."""
+    return 1 + (lanes - 1).bit_length()
 
 
 class Argmax(wiring.Component):
     """The index of the largest of `elements` unsigned elements; ties go to the lowest index.
 
-    The index can leave the cycle after the last beat came. A new vector may come at once; its last
-    beat waits until the index before it has left.
+    The index can leave `argmax_cycles(lanes)` cycles after the last beat came. A new vector may
+    come at once; when its index is ready before the last one has left, everything waits.
 
     Parameters
     ----------
@@ -20,8 +25,8 @@ class Argmax(wiring.Component):
     elements : int
         Elements of a vector, at least 2.
     lanes : int
-        Elements a beat, in 1..elements. A beat is reduced in one cycle by ceil(log2(lanes))
-        comparisons one after the other.
+        Elements a beat, in 1..elements. ceil(log2(lanes)) levels of comparisons find the largest
+        of a beat, one more compares it with the beats before; a register follows each level.
 
     Members
     -------
@@ -50,57 +55,66 @@ class Argmax(wiring.Component):
 
         beats = -(-self._elements // self._lanes)
         used = self._elements - (beats - 1) * self._lanes  # lanes of the last beat
-        beat = Signal(range(max(2, beats)))
-        last = beat == beats - 1
-        m.d.comb += self.i.ready.eq(~last | ~self.o.valid | self.o.ready)
+        advance = Signal()
+        valid, last = self.i.valid, Const(1)
+        if beats > 1:
+            beat = Signal(range(beats))
+            last = beat == beats - 1
+            with m.If(valid & advance):
+                m.d.sync += beat.eq(Mux(last, 0, beat + 1))
 
         # The largest of this beat. A padding lane counts as 0, which never beats a lane before it.
         candidates = []
         for lane in range(self._lanes):
             value = self.i.payload[lane]
             candidates.append((Mux(last, 0, value) if lane >= used else value, lane))
-        while len(candidates) > 1:
-            reduced = []
-            for index in range(0, len(candidates) - 1, 2):
-                (a, a_lane), (b, b_lane) = candidates[index : index + 2]
-                b_wins = Signal(name=f"b_wins_{len(candidates)}_{index}")
-                largest = Signal(self._width, name=f"largest_{len(candidates)}_{index}")
-                lane = Signal(range(self._lanes), name=f"lane_{len(candidates)}_{index}")
-                m.d.comb += [
-                    b_wins.eq(b > a),
-                    largest.eq(Mux(b_wins, b, a)),
-                    lane.eq(Mux(b_wins, b_lane, a_lane)),
-                ]
-                reduced.append((largest, lane))
-            candidates = reduced + candidates[2 * len(reduced) :]
-        value, lane = candidates[0]
+        for level in range(1, argmax_cycles(self._lanes)):
+            registers = Signal(2, name=f"valid_last_{level}")
+            with m.If(advance):
+                m.d.sync += registers.eq(Cat(valid, valid & last))
+            valid, last = registers
+            candidates = [
+                self._larger(m, advance, candidates[pair : pair + 2], f"{level}_{pair // 2}")
+                for pair in range(0, len(candidates), 2)
+            ]
+        [(value, lane)] = candidates
 
         # The largest so far; an earlier element keeps its place among equals.
-        best = Signal(self._width)
-        best_index = Signal(range(self._elements))
+        best = Signal(self._width, reset_less=True)
+        best_index = Signal(range(self._elements), reset_less=True)
         start = Signal(range(self._elements))  # index of this beat's lane 0
-        index = Signal(range(self._elements))
         wins = Signal()
+        index = Signal(range(self._elements))
         m.d.comb += [
-            wins.eq((beat == 0) | (value > best)),
+            advance.eq(~last | ~self.o.valid | self.o.ready),
+            self.i.ready.eq(advance),
+            wins.eq((start == 0) | (value > best)),
             index.eq(Mux(wins, start + lane, best_index)),
         ]
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(valid & advance):
             m.d.sync += [
-                best.eq(Mux(wins, value, best)),
                 best_index.eq(index),
-                beat.eq(beat + 1),
-                start.eq(start + self._lanes),
+                start.eq(Mux(last, 0, start + self._lanes)),
             ]
+            with m.If(wins):
+                m.d.sync += best.eq(value)
             with m.If(last):
-                m.d.sync += [
-                    beat.eq(0),
-                    start.eq(0),
-                    self.o.valid.eq(1),
-                    self.o.payload.eq(index),
-                ]
+                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(index)]
 
         return m
+
+    def _larger(self, m, advance, pair, name):
+        """The larger of a pair, or of one, in registers: its value and its lane."""
+        value, lane = pair[0]
+        if len(pair) == 2:
+            wins = Signal(name=f"second_wins_{name}")
+            m.d.comb += wins.eq(pair[1][0] > value)
+            value, lane = (Mux(wins, second, first) for first, second in zip(*pair, strict=True))
+        largest = Signal(self._width, name=f"largest_{name}", reset_less=True)
+        largest_lane = Signal(range(self._lanes), name=f"lane_{name}", reset_less=True)
+        with m.If(advance):
+            m.d.sync += [largest.eq(value), largest_lane.eq(lane)]
+        return largest, largest_lane
