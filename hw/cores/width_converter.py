@@ -1,8 +1,8 @@
 """Width conversion: vectors that come some lanes a beat leave other lanes a beat."""
 
-from math import gcd
+from math import gcd, lcm
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,31 +18,39 @@ def converter_sizes(elements: int, i_lanes: int, o_lanes: int) -> tuple[int, int
     Returns
     -------
     capacity : int
-        Enough for one beat in and one beat out every cycle, whichever side is the narrower.
+        Enough for one beat in and one beat out every cycle, whichever side is the narrower. A
+        multiple of `o_lanes`; and of a whole vector, or of `i_lanes` where vectors come in whole
+        input beats too, so that an element's place tells in which lane it came.
     step : int
         What an input beat adds, `i_lanes`.
     last_step : int
         What the last input beat of a vector adds.
     """
-    unit = gcd(i_lanes, o_lanes)
     beats = -(-elements // i_lanes)
-    last_step = -(-elements // o_lanes) * o_lanes - (beats - 1) * i_lanes
+    vector = -(-elements // o_lanes) * o_lanes
+    last_step = vector - (beats - 1) * i_lanes
+    # Never to starve the output, what is held when no beat fits must be two output beats; never to
+    # stall the input, what is held when none can leave must leave room for two more input beats.
+    # Two vectors do, however they are cut.
     largest = max(i_lanes, last_step)
-    # It takes a beat while `largest` fit. Never to starve the output, what is held when it does
-    # not take one must be two output beats; never to stall the input, what is held when it gives
-    # none must leave room for two more input beats.
-    return largest + o_lanes + max(largest, o_lanes) - unit, i_lanes, last_step
+    enough = largest + o_lanes + max(largest, o_lanes) - gcd(i_lanes, o_lanes)
+    capacity = vector if vector >= enough else 2 * vector
+    if last_step == i_lanes:
+        both = lcm(i_lanes, o_lanes)
+        capacity = min(capacity, -(-enough // both) * both)
+    return capacity, i_lanes, last_step
 
 
 class WidthConverter(wiring.Component):
     """Regroups vectors of `elements` elements from `i_lanes` to `o_lanes` elements a beat.
 
     Element 0 of a vector is in the lowest bits of its first beat on both sides; padding lanes of
-    the last input beat are dropped, those of the last output beat are 0. An output beat can leave
-    the cycle after the input beat that completes it. Ready and valid come from registers alone.
+    the last input beat are dropped. An output beat can leave the cycle after the input beat that
+    completes it. Ready and valid are registers.
 
-    A shift register of `converter_sizes` elements: output beats leave at the bottom, input beats
-    enter above what is held. Cheapest where one lane count divides the other.
+    A ring of `converter_sizes` elements. Each has one lane that writes it, so only the reading side
+    needs a multiplexer: `o_lanes` of capacity / o_lanes to 1, about half a LUT4 or a quarter of a
+    LUT6 and one flip-flop for an element of capacity.
 
     Parameters
     ----------
@@ -57,6 +65,7 @@ class WidthConverter(wiring.Component):
     -------
     i : In(stream.Signature(ArrayLayout(width, i_lanes)))
     o : Out(stream.Signature(ArrayLayout(width, o_lanes)))
+        Padding lanes of the last beat carry anything.
     """
 
     def __init__(self, *, width: int, elements: int, i_lanes: int, o_lanes: int):
@@ -81,24 +90,13 @@ class WidthConverter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # Everything moves by multiples of the lanes' greatest common divisor, the unit.
-        unit = gcd(self._i_lanes, self._o_lanes)
-        sizes = converter_sizes(self._elements, self._i_lanes, self._o_lanes)
-        capacity, step, last_step = (size // unit for size in sizes)
-        o_step = self._o_lanes // unit
-        unit_bits = unit * self._width
-
-        i_beats = -(-self._elements // self._i_lanes)
-        beat = Signal(range(max(2, i_beats)))
-        last = beat == i_beats - 1
-        held = Signal(capacity * unit_bits)  # zero above what is held
-        level = Signal(range(capacity + 1))
-
-        m.d.comb += [
-            self.i.ready.eq(level <= capacity - max(step, last_step)),
-            self.o.valid.eq(level >= o_step),
-            self.o.payload.as_value().eq(held),
-        ]
+        capacity, step, last_step = converter_sizes(self._elements, self._i_lanes, self._o_lanes)
+        if step == last_step:
+            steps = [step] * (capacity // step)
+        else:
+            beats = -(-self._elements // self._i_lanes)
+            vector = (beats - 1) * step + last_step
+            steps = ([step] * (beats - 1) + [last_step]) * (capacity // vector)
 
         taken = Signal()
         given = Signal()
@@ -107,28 +105,49 @@ class WidthConverter(wiring.Component):
             given.eq(self.o.valid & self.o.ready),
         ]
 
-        kept = Signal.like(held)
-        base = Signal.like(level)
-        m.d.comb += [
-            kept.eq(Mux(given, held[o_step * unit_bits :], held)),
-            base.eq(Mux(given, level - o_step, level)),
+        # Input beat `row` has its place in the ring, whatever vector it belongs to.
+        ring = Signal(capacity * self._width, reset_less=True)
+        row = Signal(range(len(steps)))
+        with m.If(taken):
+            m.d.sync += row.eq(Mux(row == len(steps) - 1, 0, row + 1))
+            with m.Switch(row):
+                start = 0
+                for number, size in enumerate(steps):
+                    bits = min(size, step) * self._width
+                    with m.Case(number):
+                        m.d.sync += ring[start:][:bits].eq(self.i.payload.as_value())
+                    start += size * self._width
+
+        o_bits = self._o_lanes * self._width
+        o_rows = capacity // self._o_lanes
+        o_row = Signal(range(o_rows))
+        with m.If(given):
+            m.d.sync += o_row.eq(Mux(o_row == o_rows - 1, 0, o_row + 1))
+        with m.Switch(o_row):
+            for number in range(o_rows):
+                with m.Case(number) if number < o_rows - 1 else m.Default():
+                    m.d.comb += self.o.payload.as_value().eq(ring[number * o_bits :])
+
+        # What is held beyond the next output beat, and what is free beyond the next input beat:
+        # their signs alone say whether a beat can leave and whether one fits.
+        unit = gcd(self._i_lanes, self._o_lanes)
+        beyond = Signal(signed((capacity // unit).bit_length() + 1), init=-self._o_lanes // unit)
+        free = Signal.like(beyond, init=(capacity - steps[0]) // unit)
+        leaves = Mux(given, self._o_lanes // unit, 0)
+        this_step, next_step = (self._step(row, steps, ahead, unit) for ahead in (0, 1))
+        m.d.comb += [self.o.valid.eq(beyond >= 0), self.i.ready.eq(free >= 0)]
+        m.d.sync += [
+            beyond.eq(beyond + (Mux(taken, this_step, 0) - leaves)),
+            free.eq(free - (Mux(taken, next_step, 0) - leaves)),
         ]
 
-        last_bits = (self._elements - (i_beats - 1) * self._i_lanes) * self._width
-        arriving = Signal(self._i_lanes * self._width)
-        m.d.comb += arriving.eq(self.i.payload.as_value())
-        with m.If(last):
-            m.d.comb += arriving[last_bits:].eq(0)
-
-        m.d.sync += [held.eq(kept), level.eq(base)]
-        with m.If(taken):
-            m.d.sync += level.eq(base + Mux(last, last_step, step))
-            m.d.sync += beat.eq(Mux(last, 0, beat + 1))
-            with m.Switch(base):
-                for position in range(capacity - max(step, last_step) + 1):
-                    with m.Case(position):
-                        m.d.sync += held[position * unit_bits :].eq(
-                            kept[position * unit_bits :] | arriving
-                        )
-
         return m
+
+    @staticmethod
+    def _step(row, steps, ahead, unit):
+        """What the input beat `ahead` of `row` adds, in units."""
+        usual, unusual = steps[0], [n for n, size in enumerate(steps) if size != steps[0]]
+        if not unusual:
+            return usual // unit
+        rows = [row == (number - ahead) % len(steps) for number in unusual]
+        return Mux(sum(rows[1:], rows[0]), steps[unusual[0]] // unit, usual // unit)
