@@ -18,7 +18,7 @@ def random_vectors(elements, count, seed, width=3):
 
 
 @pytest.mark.parametrize(("elements", "i_lanes", "o_lanes"), CASES)
-@pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.4, 0.6)])
+@pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.4, 0.6), (0.0, 0.8)])
 def test_regroups(streams, elements, i_lanes, o_lanes, stalls):
     core = WidthConverter(width=3, elements=elements, i_lanes=i_lanes, o_lanes=o_lanes)
     vectors = random_vectors(elements, 7, seed=elements + i_lanes)
