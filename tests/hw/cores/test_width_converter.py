@@ -9,7 +9,7 @@ from hw.cores.width_converter import WidthConverter
 LANES = [1, 2, 3, 4, 7, 10]
 CASES = [(10, a, b) for a, b in itertools.product(LANES, LANES)]
 CASES += [(1, 1, 1), (9, 8, 5), (9, 5, 8), (13, 13, 6), (13, 6, 13), (64, 8, 64), (37, 36, 1)]
-CASES += [(24, 2, 8), (24, 8, 2), (12, 12, 5), (26, 5, 13), (64, 10, 12)]
+CASES += [(24, 2, 8), (24, 8, 2), (12, 12, 5), (26, 5, 13), (64, 10, 12), (40, 7, 8), (33, 7, 8)]
 
 
 def random_vectors(elements, count, seed, width=3):
