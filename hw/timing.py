@@ -74,14 +74,13 @@ class _Converter:
     def take(self, time: int) -> int:
         self._run(time)
         self.now = max(self.now, time)
-        self.beat += 1
-        step = self.last_step if self.beat == self.i_beats else self.step
-        while self.held > self.capacity - step:
+        while self.held > self.capacity - self.step:
             self._run(self.now + 1)
         taken = self.now
         self._run(self.now + 1)  # a beat may leave in the cycle in which one comes
         self.now = taken + 1
-        self.held += step
+        self.beat += 1
+        self.held += self.last_step if self.beat == self.i_beats else self.step
         if self.beat == self.i_beats:
             self._run(inf)
         return taken

@@ -2,7 +2,7 @@
 
 from math import gcd, lcm
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -129,25 +129,20 @@ class WidthConverter(wiring.Component):
                     m.d.comb += self.o.payload.as_value().eq(ring[number * o_bits :])
 
         # What is held beyond the next output beat, and what is free beyond the next input beat:
-        # their signs alone say whether a beat can leave and whether one fits.
+        # their signs alone say whether a beat can leave and whether one fits. The last input beat
+        # of a vector adds at most `o_lanes - 1` more than others and still fits where they do: all
+        # else that is held then is whole output beats, as is the ring.
         unit = gcd(self._i_lanes, self._o_lanes)
         beyond = Signal(signed((capacity // unit).bit_length() + 1), init=-self._o_lanes // unit)
-        free = Signal.like(beyond, init=(capacity - steps[0]) // unit)
-        leaves = Mux(given, self._o_lanes // unit, 0)
-        this_step, next_step = (self._step(row, steps, ahead, unit) for ahead in (0, 1))
-        m.d.comb += [self.o.valid.eq(beyond >= 0), self.i.ready.eq(free >= 0)]
-        m.d.sync += [
-            beyond.eq(beyond + (Mux(taken, this_step, 0) - leaves)),
-            free.eq(free - (Mux(taken, next_step, 0) - leaves)),
+        free = Signal.like(beyond, init=(capacity - step) // unit)
+        last = [row == number for number, size in enumerate(steps) if size != step]
+        added = Mux(Cat(last).any(), last_step // unit, step // unit)
+        change = Signal.like(beyond)
+        m.d.comb += [
+            self.o.valid.eq(beyond >= 0),
+            self.i.ready.eq(free >= 0),
+            change.eq(Mux(taken, added, 0) - Mux(given, self._o_lanes // unit, 0)),
         ]
+        m.d.sync += [beyond.eq(beyond + change), free.eq(free - change)]
 
         return m
-
-    @staticmethod
-    def _step(row, steps, ahead, unit):
-        """What the input beat `ahead` of `row` adds, in units."""
-        usual, unusual = steps[0], [n for n, size in enumerate(steps) if size != steps[0]]
-        if not unusual:
-            return usual // unit
-        rows = [row == (number - ahead) % len(steps) for number in unusual]
-        return Mux(sum(rows[1:], rows[0]), steps[unusual[0]] // unit, usual // unit)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hw.cores.width_converter import WidthConverter
+from hw.cores.width_converter import WidthConverter, converter_sizes
 
 LANES = [1, 2, 3, 4, 7, 10]
 CASES = [(10, a, b) for a, b in itertools.product(LANES, LANES)]
@@ -39,6 +39,19 @@ def test_no_gap_between_vectors(streams, elements, i_lanes, o_lanes):
     # An output beat leaves the cycle after the input beat that completes it.
     needed = -(-min(o_lanes, elements) // i_lanes)
     assert run.o_cycles[0] - run.i_cycles[needed - 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("elements", "i_lanes", "o_lanes", "sizes"),
+    [
+        (784, 28, 112, (224, 28, 28)),  # two output beats
+        (784, 112, 28, (224, 112, 112)),  # two input beats
+        (256, 37, 64, (256, 37, 34)),  # a vector
+        (10, 7, 10, (20, 7, 3)),  # two vectors
+    ],
+)
+def test_sizes(elements, i_lanes, o_lanes, sizes):
+    assert converter_sizes(elements, i_lanes, o_lanes) == sizes
 
 
 @pytest.mark.parametrize(
