@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 
 from boards.catalogue import Board
@@ -92,7 +92,12 @@ class BoardTop(wiring.Component):
         )
         m.d.comb += [link.rx.eq(rx.i), tx.o.eq(link.tx)]
 
-        # Whatever the link forgets when it starts over, the pipeline has to forget too.
+        # Whatever the link forgets when it starts over, the pipeline has to forget too: a cycle
+        # later, because no logic should delay a net that goes everywhere.
+        forget = Signal(reset_less=True)
+        m.d.sync += forget.eq(clock.rst | link.restart)
+        m.domains.pipeline = ClockDomain()
+        m.d.comb += [ClockSignal("pipeline").eq(clock.clk), ResetSignal("pipeline").eq(forget)]
         accelerator = self._accelerator
         converter = WidthConverter(
             width=self._beats.elem_shape,
@@ -100,8 +105,8 @@ class BoardTop(wiring.Component):
             i_lanes=link.o.payload.shape().length,
             o_lanes=self._beats.length,
         )
-        m.submodules.converter = ResetInserter(link.restart)(converter)
-        m.submodules.accelerator = ResetInserter(link.restart)(accelerator)
+        m.submodules.converter = DomainRenamer("pipeline")(converter)
+        m.submodules.accelerator = DomainRenamer("pipeline")(accelerator)
         wiring.connect(m, link.o, converter.i)
         wiring.connect(m, converter.o, accelerator.i)
         m.d.comb += [

@@ -61,9 +61,13 @@ class Pads:
         pass
 
 
-@pytest.mark.parametrize("source", ["pixels", "bits"])
-def test_board_classifies_what_comes_over_the_line(source):
-    """From pad to pad: UART, link, lanes, a real pipeline, and back, and the last class on LEDs."""
+@pytest.mark.parametrize(("source", "broken"), [("pixels", 0), ("bits", 0), ("pixels", 13)])
+def test_board_classifies_what_comes_over_the_line(source, broken, monkeypatch):
+    """From pad to pad: UART, link, lanes, a real pipeline, and back, and the last class on LEDs.
+
+    The first `broken` bytes of a frame, then silence, leave no trace.
+    """
+    monkeypatch.setattr("hw.shell.top.TIMEOUT_SECONDS", 1e-4)
     rng = np.random.default_rng(3)
     network = fold_classifier(
         input_shape=(5, 4),
@@ -102,11 +106,12 @@ def test_board_classifies_what_comes_over_the_line(source):
         heard = []
         ctx.set(pads.uart.rx.i, 1)
         await cycles(200)  # the reset after configuration
-        for byte in line:
-            for bit in (0, *((byte >> n) & 1 for n in range(8)), 1):
-                ctx.set(pads.uart.rx.i, bit)
-                await listen(4)
-        await listen(200)
+        for part, silence in ((line[:broken], 1300 if broken else 0), (line, 200)):
+            for byte in part:
+                for bit in (0, *((byte >> n) & 1 for n in range(8)), 1):
+                    ctx.set(pads.uart.rx.i, bit)
+                    await listen(4)
+            await listen(silence)
         while 0 in heard:
             start = heard.index(0)
             bits = heard[start + 6 : start + 38 : 4]
