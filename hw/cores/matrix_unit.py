@@ -1,17 +1,25 @@
 """The matrix unit: XNOR, popcount and threshold, some synapses of some neurons a cycle."""
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hw.cores import rom
 from hw.cores.popcount import Popcount, levels
+from hw.cores.register import Register
 
-__all__ = ["MatrixUnit"]
+__all__ = ["STORAGE", "TABLE", "MatrixUnit"]
 
-# What yosys is told for each way to store weights; "auto" leaves the choice to it.
-_STORAGE = {"auto": {}, "logic": {"rom_style": "logic"}, "block": {"rom_style": "block"}}
+STORAGE = ("table", "logic", "block")
+
+# The deepest table: four of a LUT6's inputs select the weight.
+TABLE = 16
+
+# Neurons that one copy of a control signal serves.
+_REACH = 32
 
 
 class MatrixUnit(wiring.Component):
@@ -26,8 +34,8 @@ class MatrixUnit(wiring.Component):
     this one is computed. Where all neurons are done at once nothing is held and each beat is
     computed as it comes.
 
-    Latency, with no stalls: the first output beat is valid `beats_per_vector + stages + 2` cycles
-    after the last input beat's transfer (`stages + 2` where all neurons are done at once), and the
+    Latency, with no stalls: the first output beat is valid `beats_per_vector + stages + 3` cycles
+    after the last input beat's transfer (`stages + 3` where all neurons are done at once), and the
     others `beats_per_vector` cycles apart.
 
     Parameters
@@ -40,11 +48,14 @@ class MatrixUnit(wiring.Component):
     neurons_per_beat : int
         Neurons a cycle, PE in FINN, in 1..neurons.
     stages : int
-        Register levels inside the popcount, in 0..`levels(inputs_per_beat)`.
+        Register levels inside the popcount, from none to one behind each of its levels.
     storage : str
-        Where weights are kept: "logic" (LUTs), "block" (block RAM) or "auto" (yosys decides).
+        Where weights are kept: "table" (they become part of the truth tables of the popcount's
+        first level, where the fold is at most 16), "logic" (LUT ROM) or "block" (block RAM). Where
+        the fold is 1 they are constants of the first level in any case.
     logic_bits : int
-        With "block": how many of the weights of a cycle are kept in LUTs all the same.
+        With "block": how many of the weights of a cycle are kept in LUT ROM all the same, in
+        0..inputs_per_beat * neurons_per_beat.
     family : str
         Whose LUTs the unit is made for: "xc7", "ecp5", "ice40" or "generic".
 
@@ -69,7 +80,7 @@ class MatrixUnit(wiring.Component):
         inputs_per_beat: int,
         neurons_per_beat: int,
         stages: int = 0,
-        storage: str = "auto",
+        storage: str = "logic",
         logic_bits: int = 0,
         family: str = "generic",
     ):
@@ -83,10 +94,19 @@ class MatrixUnit(wiring.Component):
             raise ValueError(f"inputs_per_beat must be in 1..{synapses}, not {inputs_per_beat}")
         if not 1 <= neurons_per_beat <= neurons:
             raise ValueError(f"neurons_per_beat must be in 1..{neurons}, not {neurons_per_beat}")
-        if not 0 <= stages <= levels(inputs_per_beat):
-            raise ValueError(f"stages must be in 0..{levels(inputs_per_beat)}, not {stages}")
-        if storage not in _STORAGE:
-            raise ValueError(f"Storage must be one of {', '.join(_STORAGE)}, not {storage!r}")
+        if storage not in STORAGE:
+            raise ValueError(f"Storage must be one of {', '.join(STORAGE)}, not {storage!r}")
+        fold = -(-synapses // inputs_per_beat) * -(-neurons // neurons_per_beat)
+        if storage == "table" and fold > TABLE:
+            raise ValueError(f"A table has at most {TABLE} words, not the {fold} of this fold")
+        if not 0 <= logic_bits <= inputs_per_beat * neurons_per_beat:
+            raise ValueError(
+                f"logic_bits must be in 0..{inputs_per_beat * neurons_per_beat}, not {logic_bits}"
+            )
+        table = fold if storage == "table" or fold == 1 else 0
+        most = levels(inputs_per_beat, family, table)
+        if not 0 <= stages <= most:
+            raise ValueError(f"stages must be in 0..{most}, not {stages}")
         if thresholds is not None:
             thresholds = [int(threshold) for threshold in thresholds]
             if len(thresholds) != neurons:
@@ -100,7 +120,7 @@ class MatrixUnit(wiring.Component):
         self._weights, self._thresholds = weights.astype(np.uint8), thresholds
         self._inputs_per_beat, self._neurons_per_beat = inputs_per_beat, neurons_per_beat
         self._stages, self._storage, self._logic_bits = stages, storage, logic_bits
-        self._family = family
+        self._family, self._tabled = family, bool(table)
         result = range(synapses + 1) if thresholds is None else 1
         super().__init__(
             {
@@ -132,86 +152,76 @@ class MatrixUnit(wiring.Component):
         """Cycles of a vector."""
         return self.beats_per_vector * self.groups
 
-    def _weight_words(self) -> list[int]:
-        """ROM words in the order they are used; bit-sliced as the popcount wants them.
+    def _words(self) -> np.ndarray:
+        """The weights in the order they are used, shape (fold, neurons_per_beat, inputs_per_beat).
 
         Padding synapses meet inputs that are 0; their weight is 1, so that they never match.
         """
         simd, pe = self._inputs_per_beat, self._neurons_per_beat
         padded = np.ones((self.groups * pe, self.beats_per_vector * simd), dtype=np.uint8)
         padded[: self.neurons, : self.synapses] = self._weights
-        words = padded.reshape(self.groups, pe, self.beats_per_vector, simd).transpose(0, 2, 3, 1)
-        packed = np.packbits(words.reshape(self.fold, simd * pe), axis=1, bitorder="little")
-        return [int.from_bytes(word.tobytes(), "little") for word in packed]
+        words = padded.reshape(self.groups, pe, self.beats_per_vector, simd).transpose(0, 2, 1, 3)
+        return words.reshape(self.fold, pe, simd)
 
     def elaborate(self, platform):
         m = Module()
-        beats, groups = self.beats_per_vector, self.groups
+        beats, groups, pe = self.beats_per_vector, self.groups, self._neurons_per_beat
 
-        # The pipeline: issue | read weights and inputs | XNOR and popcount | accumulate, compare.
-        # All of it waits only while a finished result cannot move into the output register.
-        advance = Signal()
+        # The pipeline: issue | read | XNOR, popcount | accumulate. Nothing in it waits: a beat that
+        # completes a result is issued only when there is room reserved for that.
         beat = Signal(range(max(2, beats)))
         group = Signal(range(max(2, groups)))
-        issue = Signal()
+        address = Signal(range(max(2, self.fold)))
+        issue, room = Signal(), Signal()
         first_beat, last_beat, last_group = beat == 0, beat == beats - 1, group == groups - 1
-        with m.If(issue & advance):
+        with m.If(issue):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+            m.d.sync += address.eq(Mux(last_beat & last_group, 0, address + 1))
             with m.If(last_beat):
                 m.d.sync += group.eq(Mux(last_group, 0, group + 1))
 
-        inputs = self._buffer(m, issue, advance, beat, last_beat & last_group)
-        weights = self._weight_rom(m, issue, advance, last_beat & last_group)
-
-        m.submodules.popcount = popcount = Popcount(
-            width=self._inputs_per_beat,
-            words=self._neurons_per_beat,
-            stages=self._stages,
-            apart=self.fold > 2,
-        )
-        m.d.comb += [
-            popcount.i.eq(inputs),
-            popcount.w.eq(weights),
-            popcount.en.eq(advance),
-        ]
+        inputs = self._buffer(m, issue, beat, last_beat & last_group, ~last_beat | room)
+        counts = self._count(m, inputs, address)
 
         # What travels beside the data, one register for each stage above.
-        flags = Cat(issue, first_beat, last_beat, group)
-        for stage in range(popcount.latency + 1):
-            if stage == popcount.latency:
-                group_before = flags[3:]
-            register = Signal(len(flags), name=f"flags_{stage + 1}")
-            with m.If(advance):
-                m.d.sync += register.eq(flags)
+        depth = rom.LATENCY + self._stages
+        flags = Cat(issue, first_beat, last_beat)
+        for stage in range(1, depth):
+            register = Signal(len(flags), name=f"flags_{stage}")
+            m.d.sync += register.eq(flags)
             flags = register
-        valid, first, last = flags[0], flags[1], flags[2]
-        finished = valid & last
+        start = self._start_values(m, group)
 
-        thresholds = self._threshold_rom(m, group_before, advance)
+        finished, answers = Signal(), []
+        m.d.sync += finished.eq(flags[0] & flags[2])
+        for lane in range(0, pe, _REACH):
+            m.submodules[f"flags_{lane}"] = copy = Register(width=2, family=self._family)
+            m.d.comb += copy.i.eq(flags[:2])
+            for neuron in range(lane, min(lane + _REACH, pe)):
+                answers.append(self._accumulate(m, neuron, counts[neuron], start, *copy.o))
 
-        m.d.comb += advance.eq(~(finished & self.o.valid & ~self.o.ready))
-        with m.If(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
-        with m.If(finished & advance):
-            m.d.sync += self.o.valid.eq(1)
-
-        for lane in range(self._neurons_per_beat):
-            count = popcount.o[lane]
-            if beats > 1:
-                accumulator = Signal(range(self.synapses + 1), name=f"accumulator_{lane}")
-                total = Signal(range(self.synapses + 1), name=f"total_{lane}")
-                m.d.comb += total.eq(Mux(first, 0, accumulator) + count)
-                with m.If(valid & advance):
-                    m.d.sync += accumulator.eq(total)
-                count = total
-            with m.If(finished & advance):
-                result = count if thresholds is None else count >= thresholds[lane]
-                m.d.sync += self.o.payload[lane].eq(result)
-
+        # As many results as can be under way before one that waits is seen.
+        reserved = Signal(range(self._results + 1))
+        taken = self.o.valid & self.o.ready
+        m.d.comb += room.eq(reserved != self._results)
+        m.d.sync += reserved.eq(reserved + (issue & last_beat) - taken)
+        m.submodules.results = results = SyncFIFO(width=len(Cat(answers)), depth=self._results)
+        m.d.comb += [
+            results.w_data.eq(Cat(answers)),
+            results.w_en.eq(finished),
+            results.r_en.eq(self.o.ready),
+            self.o.valid.eq(results.r_rdy),
+            self.o.payload.eq(results.r_data),
+        ]
         return m
 
-    def _buffer(self, m, issue, advance, beat, vector_done):
-        """Inputs of the beat that was issued a cycle ago."""
+    @property
+    def _results(self) -> int:
+        """Results under way, at most, when one leaves every `beats_per_vector` cycles."""
+        return -(-(rom.LATENCY + self._stages + 2) // self.beats_per_vector)
+
+    def _buffer(self, m, issue, beat, vector_done, may):
+        """Inputs of the beat issued a cycle ago; issues one where there is one and it may."""
         beats, simd = self.beats_per_vector, self._inputs_per_beat
         i_beat = Signal.like(beat)
         i_last = i_beat == beats - 1
@@ -224,9 +234,8 @@ class MatrixUnit(wiring.Component):
 
         if self.groups == 1:
             inputs = Signal(simd, reset_less=True)
-            m.d.comb += [issue.eq(self.i.valid), self.i.ready.eq(advance), i_beat.eq(beat)]
-            with m.If(advance):
-                m.d.sync += inputs.eq(arriving)
+            m.d.comb += [issue.eq(self.i.valid & may), self.i.ready.eq(may), i_beat.eq(beat)]
+            m.d.sync += inputs.eq(arriving)
             return inputs
 
         # Two banks, one filled while the other is computed.
@@ -237,14 +246,13 @@ class MatrixUnit(wiring.Component):
         write, read = banks.write_port(), banks.read_port()
         m.d.comb += [
             self.i.ready.eq(~full.bit_select(i_bank, 1)),
-            issue.eq(full.bit_select(bank, 1)),
+            issue.eq(full.bit_select(bank, 1) & may),
             write.en.eq(self.i.valid & self.i.ready),
             write.addr.eq(Cat(i_beat[:row], i_bank) if beats > 1 else i_bank),
             write.data.eq(arriving),
-            read.en.eq(advance),
             read.addr.eq(Cat(beat[:row], bank) if beats > 1 else bank),
         ]
-        with m.If(issue & advance & vector_done):
+        with m.If(issue & vector_done):
             m.d.sync += [full.bit_select(bank, 1).eq(0), bank.eq(~bank)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += i_beat.eq(Mux(i_last, 0, i_beat + 1))
@@ -252,45 +260,99 @@ class MatrixUnit(wiring.Component):
                 m.d.sync += [full.bit_select(i_bank, 1).eq(1), i_bank.eq(~i_bank)]
         return read.data
 
-    def _weight_rom(self, m, issue, advance, vector_done):
-        """Weights of the beat that was issued a cycle ago."""
-        words, width = self._weight_words(), self._inputs_per_beat * self._neurons_per_beat
-        if self.fold == 1:
-            return Const(words[0], width)
-        address = Signal(range(self.fold))
-        with m.If(issue & advance):
-            m.d.sync += address.eq(Mux(vector_done, 0, address + 1))
-        read, low = [], 0
-        for storage, bits in (("logic", self._logic_bits), (self._storage, width)):
-            high = bits if bits < width else width
-            if high > low:
-                rom = Memory(
-                    shape=high - low,
-                    depth=self.fold,
-                    init=[word >> low & (1 << high - low) - 1 for word in words],
-                    attrs=_STORAGE[storage],
-                )
-                m.submodules[f"weights_{storage}"] = rom
-                port = rom.read_port()
-                m.d.comb += [port.addr.eq(address), port.en.eq(advance)]
-                read.append(port.data)
-                low = high
-        return Cat(read)
+    def _count(self, m, inputs, address):
+        """Matches of a beat, `rom.LATENCY + stages` cycles after it was issued."""
+        words = self._words()
+        m.submodules.popcount = popcount = Popcount(
+            width=self._inputs_per_beat,
+            words=self._neurons_per_beat,
+            stages=self._stages,
+            family=self._family,
+            table=words if self._tabled else None,
+        )
+        m.d.comb += popcount.i.eq(inputs)
+        if not self._tabled:
+            # Bit-sliced, as the popcount wants them.
+            sliced = words.transpose(0, 2, 1).reshape(self.fold, -1)
+            packed = np.packbits(sliced, axis=1, bitorder="little")
+            m.submodules.weights = weights = rom.Rom(
+                words=[int.from_bytes(word.tobytes(), "little") for word in packed],
+                width=sliced.shape[1],
+                storage=self._storage,
+                logic_bits=self._logic_bits,
+                family=self._family,
+            )
+            m.d.comb += [weights.address.eq(address), popcount.w.eq(weights.data)]
+        elif self.fold > 1:
+            late = Signal.like(address)
+            m.d.sync += late.eq(address)
+            m.d.comb += popcount.select.eq(late)
+        return popcount.o
 
-    def _threshold_rom(self, m, group, advance):
-        """Thresholds of a group of neurons, the cycle after its number is given."""
+    def _start_values(self, m, group):
+        """What each neuron of a group counts from, its threshold below 0, when its first count is
+        there; None where it counts from 0."""
         if self._thresholds is None:
             return None
-        pe = self._neurons_per_beat
-        shape = data.ArrayLayout(range(self.synapses + 2), pe)
+        pe, shape = self._neurons_per_beat, self._total
         padded = self._thresholds + [self.synapses + 1] * (self.groups * pe - self.neurons)
+        values = [Const(-threshold, shape) for threshold in padded]
         if self.groups == 1:
-            return padded
-        m.submodules.thresholds = rom = Memory(
-            shape=shape,
-            depth=self.groups,
-            init=[padded[start : start + pe] for start in range(0, len(padded), pe)],
+            return values
+        for stage in range(self._stages):
+            later = Signal.like(group, name=f"group_{stage}")
+            m.d.sync += later.eq(group)
+            group = later
+        mask = (1 << shape.width) - 1
+        m.submodules.thresholds = starts = rom.Rom(
+            words=[
+                sum(
+                    (-value & mask) << k * shape.width
+                    for k, value in enumerate(padded[at : at + pe])
+                )
+                for at in range(0, len(padded), pe)
+            ],
+            width=pe * shape.width,
+            family=self._family,
         )
-        read = rom.read_port()
-        m.d.comb += [read.addr.eq(group), read.en.eq(advance)]
-        return read.data
+        m.d.comb += starts.address.eq(group)
+        return list(data.View(data.ArrayLayout(shape, pe), starts.data))
+
+    @property
+    def _total(self) -> Shape:
+        """What holds a count, or how far it is from a threshold."""
+        if self._thresholds is None:
+            return Shape.cast(range(self.synapses + 1))
+        return Shape.cast(range(-self.synapses - 1, self.synapses + 1))
+
+    def _accumulate(self, m, neuron, count, start, valid, first):
+        """One neuron's result, when its last count is there.
+
+        A count starts at the threshold below 0, so that its sign is the comparison.
+        """
+        zero = 0 if start is None else start[neuron]
+        if self.beats_per_vector == 1:
+            if self.groups == 1 and start is not None:
+                return _at_least(count, self._thresholds[neuron])
+            total = count + zero
+        else:
+            accumulator = Signal(self._total, name=f"accumulator_{neuron}", reset_less=True)
+            total = Signal(self._total, name=f"total_{neuron}")
+            m.d.comb += total.eq(count + Mux(first, zero, accumulator))
+            with m.If(valid):
+                m.d.sync += accumulator.eq(total)
+        if start is None:
+            return total[: self._total.width]
+        sign = Signal(self._total, name=f"distance_{neuron}")
+        m.d.comb += sign.eq(total)
+        return ~sign[-1]
+
+
+def _at_least(count: Value, threshold: int) -> Value:
+    """Whether a count reaches a constant, as logic from its lowest bit up: no carry chain."""
+    if threshold >> len(count):
+        return Const(0)
+    reached = Const(1)
+    for k in range(len(count)):
+        reached = count[k] & reached if threshold >> k & 1 else count[k] | reached
+    return reached

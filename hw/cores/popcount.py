@@ -1,100 +1,94 @@
-"""Popcount: how many bits of a word are 1, for many words at once.
+"""Popcount: how many bits of a word equal an input's, for many words at once.
 
-A compressor tree: six bits of one weight become three bits of weights 1, 2 and 4, three become two
-(a full adder), until no weight has more than two bits left; an adder finishes. The first level
-takes bits in threes, so that logic that makes a bit out of two others, an XNOR with a weight, can
-share its LUTs.
+The words are drawn bit-sliced. All of them are counted by the same vector operations, bit k of
+every word side by side, so a design of a hundred thousand lanes is some hundred statements, quick
+to generate and quick to simulate. For 7-series, with a platform to build for, the same tree is made
+of LUT6, LUT5 pairs and CARRY4: abc9 would take it apart and make it half as large again.
 
-The tree is drawn bit-sliced. All words are counted by the same vector operations, bit k of every
-word side by side, so a design of a hundred thousand lanes is some hundred statements, quick to
-generate and quick to simulate.
+The formulas of a counter serve both: with vectors of bits they are logic, with the columns of a
+truth table (`_COLUMNS`) they are the INIT of a LUT.
 """
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from functools import cache, cached_property, lru_cache, reduce
+from operator import and_, or_, xor
+
+import numpy as np
+from amaranth.hdl import Cat, Const, Instance, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Compressor", "Popcount", "levels"]
+from hw.cores.compressor import Atom, Schedule, adders, parities, schedule
+from hw.cores.register import Register
+
+__all__ = ["Popcount", "levels", "tree"]
+
+# Inputs of a LUT6 over the 64 entries of its truth table.
+_ENTRIES = (1 << 64) - 1
+_COLUMNS = tuple(sum(1 << n for n in range(64) if n >> i & 1) for i in range(6))
+
+# Words that one copy of the input serves.
+_REACH = 32
 
 
-def _groups(rows: int, *, first: bool) -> tuple[int, int, int]:
-    """How one level splits the rows of one weight: into sixes, threes, and rows passed on."""
-    sixes = 0 if first else rows // 6
-    threes = (rows - 6 * sixes) // 3
-    return sixes, threes, rows - 6 * sixes - 3 * threes
-
-
-def levels(width: int) -> int:
-    """How many compressor levels a count of `width` bits has, before the final adder."""
-    rows, count = {0: width}, 0
-    while max(rows.values()) > 2:
-        after: dict[int, int] = {}
-        for weight, number in rows.items():
-            sixes, threes, passed = _groups(number, first=count == 0)
-            for carry, made in ((0, sixes + threes + passed), (1, sixes + threes), (2, sixes)):
-                if made:
-                    after[weight + carry] = after.get(weight + carry, 0) + made
-        rows, count = after, count + 1
-    return count
-
-
-def _full_adder(a, b, c):
-    return a ^ b ^ c, (a & b) | (c & (a ^ b))
-
-
-class Compressor(wiring.Component):
-    """Compressors side by side: `rows` bits of one weight become bits of the weights above.
-
-    A module of its own so that synthesis can be told to map it as it is: each output bit is a
-    function of six inputs, one LUT6.
+def tree(width: int, family: str, depth: int = 0) -> Schedule:
+    """The schedule of a popcount.
 
     Parameters
     ----------
-    rows : int
-        3 (a full adder), 6 (a six-to-three counter), or 3 with `matching`: three pairs of bits,
-        each counting where both are equal.
     width : int
-        How many compressors.
-    matching : bool
-
-    Members
-    -------
-    i : In(rows * width)
-        Row after row.
-    w : In(rows * width)
-        What `i` has to match; only with `matching`.
-    o0, o1, o2 : Out(width)
-        Bits of the same weight, of twice and, with six rows, of four times that weight.
+        Lanes, at least 1.
+    family : str
+        "xc7", or one whose trees are made of plain adders: "ecp5", "ice40", "generic".
+    depth : int
+        Words of the table that the weights come from, in 1..16; 0 where they are an input.
     """
+    if family != "xc7":
+        return adders(width)
+    return schedule(width, "match" if depth == 0 else "threes" if depth <= 8 else "pairs")
 
-    def __init__(self, *, rows: int, width: int, matching: bool = False):
-        self._rows, self._width, self._matching = rows, width, matching
-        members = {"i": In(rows * width), "o0": Out(width), "o1": Out(width)}
-        if matching:
-            members["w"] = In(rows * width)
-        if rows == 6:
-            members["o2"] = Out(width)
-        super().__init__(members)
 
-    def elaborate(self, platform):
-        m = Module()
-        bits = ~(self.i ^ self.w) if self._matching else self.i
-        row = [bits[k * self._width : (k + 1) * self._width] for k in range(self._rows)]
-        low, low_carry = _full_adder(*row[:3])
-        if self._rows == 3:
-            m.d.comb += [self.o0.eq(low), self.o1.eq(low_carry)]
-        else:
-            high, high_carry = _full_adder(*row[3:])
-            twos, fours = _full_adder(low_carry, high_carry, low & high)
-            m.d.comb += [self.o0.eq(low ^ high), self.o1.eq(twos), self.o2.eq(fours)]
-        return m
+def levels(width: int, family: str = "generic", depth: int = 0) -> int:
+    """Levels of a popcount's tree, and so the most registers it can have."""
+    return len(tree(width, family, depth).levels)
+
+
+def _sum(terms: list) -> tuple:
+    """Bits of weight 1, 2 and 4 of the sum of up to six terms."""
+    zero = terms[0] ^ terms[0]
+    one, rest, twos = terms[0], terms[1:], []
+    while rest:
+        a, b, *rest = [*rest, zero] if len(rest) == 1 else rest
+        twos.append((one & a) | (b & (one ^ a)))
+        one = one ^ a ^ b
+    two = reduce(xor, twos, zero)
+    four = reduce(or_, (a & b for k, a in enumerate(twos) for b in twos[:k]), zero)
+    return one, two, four
+
+
+def _positions(atom: Atom, lanes: list, low: list, high: list) -> list[tuple]:
+    """S and DI of an atom's positions; DI is None where it is the last of `low` or `high`.
+
+    See `hw.cores.compressor` for why this adds up.
+    """
+    select = reduce(xor, lanes + low)
+    if not atom.wide:
+        return [(select, None if low else reduce(and_, lanes))]
+    others = lanes + low[:-1]
+    half = _sum(others) if others else None
+    zero = select ^ select
+    one, two = (half[1], half[2]) if others else (zero, zero)
+    return [
+        (select, None if low else zero),
+        (reduce(xor, high, one), None if high else two),
+    ]
 
 
 class Popcount(wiring.Component):
     """Counts, for each of `words` words, the bits that equal an input's: popcount(xnor(i, w)).
 
-    `o[p] = sum over k of (i[k] == w[k * words + p])`, exact, `latency` enabled cycles after `i` and
-    `w`; new ones every enabled cycle.
+    `o[p] = sum over k of (i[k] == w[k * words + p])`, exact. `i` is taken one cycle before `w`, to
+    which it is compared, and the count follows `stages` cycles after `w`; new ones every cycle.
+    Nothing is reset and nothing waits.
 
     Parameters
     ----------
@@ -103,20 +97,22 @@ class Popcount(wiring.Component):
     words : int
         How many words, at least 1.
     stages : int
-        Register levels inside the tree, spread evenly, in 0..`levels(width)`.
-    apart : bool
-        Name the compressors so that synthesis for LUT6 keeps them as they are ("compressor_*").
-        Costs 1.34 LUT6 a bit at 128 bits, XNOR included, against 2.08 without; where the words are
-        nearly constant it is the other way round.
+        Register levels inside the tree, spread evenly, in 0..`levels(width, family, depth)`; with
+        all of them a path between registers is two LUTs and one carry chain on 7-series.
+    family : str
+        The family whose LUTs the tree is made for: "xc7", "ecp5", "ice40" or "generic".
+    table : array of 0 and 1, shape (depth, words, width), or None
+        Words that are known, of which `select` takes one a cycle: they become part of the truth
+        tables of the first level. Depth in 1..16.
 
     Members
     -------
     i : In(width)
         Compared with every word.
     w : In(words * width)
-        Bit-sliced: bit k of word p at `k * words + p`.
-    en : In(1)
-        Clock enable of the registers; unused when `stages` is 0.
+        Bit-sliced: bit k of word p at `k * words + p`. Only without a table.
+    select : In(range(depth))
+        The table's row, taken together with `i`. Only with a table of several.
     o : Out(ArrayLayout(range(width + 1), words))
 
     Raises
@@ -125,104 +121,293 @@ class Popcount(wiring.Component):
         When a parameter is out of its range.
     """
 
-    def __init__(self, *, width: int, words: int = 1, stages: int = 0, apart: bool = True):
+    def __init__(
+        self,
+        *,
+        width: int,
+        words: int = 1,
+        stages: int = 0,
+        family: str = "generic",
+        table: np.ndarray | None = None,
+    ):
         if width < 1 or words < 1:
             raise ValueError(f"Width and words must be at least 1, not {width} and {words}")
-        if not 0 <= stages <= levels(width):
-            raise ValueError(f"Stages must be in 0..{levels(width)}, not {stages}")
+        if table is not None and (table.shape[1:] != (words, width) or len(table) not in range(17)):
+            raise ValueError(f"The table must be of 1..16 x {words} x {width}, not {table.shape}")
+        self._depth = 0 if table is None else len(table)
+        self._tree = tree(width, family, self._depth)
+        if not 0 <= stages <= len(self._tree.levels):
+            raise ValueError(f"Stages must be in 0..{len(self._tree.levels)}, not {stages}")
         self._width, self._words, self._stages = width, words, stages
-        self._name = "compressor" if apart else "counter"
-        super().__init__(
-            {
-                "i": In(width),
-                "w": In(width * words),
-                "en": In(1),
-                "o": Out(data.ArrayLayout(range(width + 1), words)),
-            }
-        )
-
-    @property
-    def width(self) -> int:
-        return self._width
-
-    @property
-    def words(self) -> int:
-        return self._words
+        self._family, self._table = family, table
+        members = {"i": In(width), "o": Out(data.ArrayLayout(range(width + 1), words))}
+        if table is None:
+            members["w"] = In(width * words)
+        elif self._depth > 1:
+            members["select"] = In(range(self._depth))
+        super().__init__(members)
 
     @property
     def latency(self) -> int:
-        """Enabled cycles from `i` to `o`."""
+        """Cycles from `w` to `o`."""
         return self._stages
 
     def elaborate(self, platform):
         m = Module()
+        self._read(m)
 
-        # columns[weight] is a vector of rows, each as wide as there are words.
-        depth = levels(self._width)
-        cuts = {-(-(cut + 1) * depth // (self._stages + 1)) for cut in range(self._stages)}
-        columns = {}
-        for level in range(1, depth + 1):
-            compressed = self._compress(m, columns, level) if level > 1 else self._match(m)
-            columns = {}
-            for weight, vector in compressed.items():
-                count = Signal(len(vector), name=f"level_{level}_weight_{weight}", reset_less=True)
-                if level in cuts:
-                    with m.If(self.en):
-                        m.d.sync += count.eq(vector)
-                else:
-                    m.d.comb += count.eq(vector)
-                columns[weight] = count
-        if not depth:
-            columns = {0: ~(self._spread(0, self._width) ^ self.w)}
+        # Each node is a vector, a bit a word. A register follows some of the levels, behind which
+        # `late` has what is still wanted.
+        depth = len(self._tree.levels)
+        cuts = {(c + 1) * (depth + 1) // (self._stages + 1) for c in range(self._stages)}
+        draw = self._primitives if self._family == "xc7" and platform is not None else self._plain
+        nodes: dict[int, Signal] = {}
+        for number, level in enumerate(self._tree.levels, 1):
+            for made in (item.made for item in (*level.counters, *level.chains)):
+                for node in made:
+                    if node is not None:
+                        nodes[node] = Signal(self._words, name=f"node_{node}")
+            draw(m, level, nodes)
+            if number in cuts:
+                nodes = self._register(m, nodes, number)
 
-        # No weight has more than two rows left: two numbers a word, one addition.
-        zero = Const(0, self._words)
-        top = max(columns)
-        rows = []
-        for row in range(2):
-            vectors = [columns.get(weight, zero) for weight in range(top + 1)]
-            span = slice(row * self._words, (row + 1) * self._words)
-            rows.append([v[span] if len(v) >= span.stop else zero for v in vectors])
         for word in range(self._words):
-            a, b = (Cat(vector[word] for vector in row) for row in rows)
-            m.d.comb += self.o[word].eq(a + b)
+            bits = [Const(0) if node is None else nodes[node][word] for node in self._tree.result]
+            m.d.comb += self.o[word].eq(Cat(bits))
         return m
 
-    def _spread(self, start, stop):
-        """Bits of the input, each beside itself for every word."""
-        return Cat(self.i[k].replicate(self._words) for k in range(start, stop))
+    def _register(self, m, nodes, number):
+        """The nodes that later levels take, a cycle later."""
+        used = {node for node in self._tree.result if node is not None}
+        for level in self._tree.levels[number:]:
+            for counter in level.counters:
+                used.update(counter.nodes)
+            for chain in level.chains:
+                used.update(node for atom in chain.atoms for node in atom.low + atom.high)
+                used.add(chain.carry)
+        late = {}
+        for node in sorted(used & nodes.keys()):
+            late[node] = Signal(self._words, name=f"late_{number}_{node}", reset_less=True)
+            m.d.sync += late[node].eq(nodes[node])
+        return late
 
-    def _match(self, m):
-        """The first level: three pairs of bits at a time; the one or two left over pass."""
-        _, threes, passed = _groups(self._width, first=True)
-        paired = 3 * threes
-        first = Compressor(rows=3, width=threes * self._words, matching=True)
-        m.submodules[f"{self._name}_1"] = first
-        m.d.comb += [first.i.eq(self._spread(0, paired)), first.w.eq(self.w)]
-        ones = [first.o0]
-        if passed:
-            ones.append(~(self._spread(paired, self._width) ^ self.w[paired * self._words :]))
-        return {0: Cat(ones), 1: first.o1}
+    def _read(self, m):
+        """The input, the cycle after it came; for 7-series in copies, one for so many words.
 
-    def _compress(self, m, columns, level):
-        after: dict[int, list] = {}
+        Where a table is, the parities of `parities` follow the lanes.
+        """
+        lanes = list(self.i)
+        if self._threes:
+            for group in parities(self._width)[0]:
+                lanes.append(reduce(xor, (lanes[lane] for lane in group)))
+        taken = Cat(lanes, self.select) if self._depth > 1 else Cat(lanes)
+        self._lanes, self._selects = [], []
+        for first in range(0, self._words if self._family == "xc7" else 1, _REACH):
+            m.submodules[f"input_{first}"] = copy = Register(width=len(taken), family=self._family)
+            m.d.comb += copy.i.eq(taken)
+            self._lanes.append(copy.o[: len(lanes)])
+            self._selects.append(copy.o[len(lanes) :])
 
-        def put(weight, *vectors):
-            for carry, vector in enumerate(vectors):
-                after.setdefault(weight + carry, []).append(vector)
+    @property
+    def _threes(self) -> bool:
+        return self._family == "xc7" and 0 < self._depth <= 8
 
-        for weight, vector in columns.items():
-            sixes, threes, passed = _groups(len(vector) // self._words, first=False)
-            start = 0
-            for rows, parts in ((6, sixes), (3, threes)):
-                if not parts:
-                    continue
-                compressor = Compressor(rows=rows, width=parts * self._words)
-                m.submodules[f"{self._name}_{level}_{weight}_{rows}"] = compressor
-                m.d.comb += compressor.i.eq(vector[start:])
-                start += rows * parts * self._words
-                outputs = (compressor.o0, compressor.o1)
-                put(weight, *outputs, *((compressor.o2,) if rows == 6 else ()))
-            if passed:
-                put(weight, vector[start:])
-        return {weight: Cat(parts) for weight, parts in after.items()}
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """The table with the parities of `parities`, shape (depth, words, lanes).
+
+        A lane that is a parity matches where the number of matches it stands for is odd.
+        """
+        table = self._table.astype(np.uint8)
+        if not self._threes:
+            return table
+        columns = list(np.moveaxis(table, 2, 0))
+        for group in parities(self._width)[0]:
+            # The parity of xnors is that of the bits, turned once for each.
+            parity = reduce(xor, (columns[lane] for lane in group))
+            columns.append(parity ^ (len(group) % 2 == 0))
+        return np.stack(columns, axis=2)
+
+    def _matches(self, m):
+        """Lane by lane, a bit a word: whether input and weight are equal."""
+        words = self._words
+        if self._table is None:
+            weights = self.w
+        else:
+            table = self._rows
+            rows = [
+                int.from_bytes(
+                    np.packbits(row.T.reshape(-1), bitorder="little").tobytes(), "little"
+                )
+                for row in table
+            ]
+            weights = Signal(table.shape[2] * words)
+            if self._depth == 1:
+                m.d.comb += weights.eq(rows[0])
+            else:
+                with m.Switch(self._selects[0]):
+                    for index, row in enumerate(rows):
+                        with m.Case(index):
+                            m.d.comb += weights.eq(row)
+        matches = Signal(len(weights))
+        spread = Cat(bit.replicate(words) for bit in self._lanes[0])
+        m.d.comb += matches.eq(~(spread ^ weights))
+        return [matches[k * words : (k + 1) * words] for k in range(len(matches) // words)]
+
+    def _plain(self, m, level, nodes):
+        if level is self._tree.levels[0]:
+            lanes = self._matches(m)
+        for counter in level.counters:
+            terms = [lanes[k] for k in counter.lanes] + [nodes[n] for n in counter.nodes]
+            for node, bit in zip(counter.made, _sum(terms), strict=False):
+                if node is not None:
+                    m.d.comb += nodes[node].eq(bit)
+        for chain in level.chains:
+            if self._family != "xc7":
+                self._add(m, chain, nodes)
+                continue
+            zero = Const(0, self._words)
+            carry, made = zero if chain.carry is None else nodes[chain.carry], iter(chain.made)
+            for atom in chain.atoms:
+                low, high = [nodes[n] for n in atom.low], [nodes[n] for n in atom.high]
+                if not atom.lanes and not low:
+                    low = [zero]
+                places = _positions(atom, [lanes[k] for k in atom.lanes], low, high)
+                for (select, di), direct in zip(places, (low, high), strict=False):
+                    node = next(made)
+                    if node is not None:
+                        m.d.comb += nodes[node].eq(select ^ carry)
+                    after = Signal(self._words)
+                    m.d.comb += after.eq(
+                        (select & carry) | (~select & (direct[-1] if di is None else di))
+                    )
+                    carry = after
+            if (node := next(made)) is not None:
+                m.d.comb += nodes[node].eq(carry)
+
+    def _add(self, m, chain, nodes):
+        """Two rows are added word by word, so that synthesis sees an addition."""
+        for word in range(self._words):
+            rows = [
+                Cat(
+                    nodes[atom.low[k]][word] if k < len(atom.low) else Const(0)
+                    for atom in chain.atoms
+                )
+                for k in range(2)
+            ]
+            made = [nodes[node][word] for node in chain.made if node is not None]
+            m.d.comb += Cat(made).eq(rows[0] + rows[1])
+
+    def _primitives(self, m, level, nodes):
+        for word in range(self._words):
+            for counter in level.counters:
+                inputs, lanes = self._terms(counter.lanes, word)
+                for node, column in zip(counter.made, _sum(lanes), strict=False):
+                    if node is not None:
+                        m.d.comb += nodes[node][word].eq(_lut(m, column, inputs))
+            for chain in level.chains:
+                self._chain(m, chain, nodes, word)
+
+    def _terms(self, lanes, word):
+        """The LUT inputs of some lanes of a word, and for each lane the column of its match."""
+        number = word // _REACH
+        inputs = list(self._selects[number]) if lanes else []
+        columns = []
+        for lane in lanes:
+            column = _COLUMNS[len(inputs)]
+            inputs.append(self._lanes[number][lane])
+            if self._table is None:
+                weight = _COLUMNS[len(inputs)]
+                inputs.append(self.w[lane * self._words + word])
+            else:
+                bits = self._rows[:, word, lane]
+                weight = reduce(or_, (_row(k, self._depth) for k in np.flatnonzero(bits)), 0)
+            columns.append(_ENTRIES & ~(column ^ weight))
+        return inputs, columns
+
+    def _chain(self, m, chain, nodes, word):
+        """One carry chain of one word: two LUTs at most and a CARRY4's quarter for a position."""
+        places = []
+        for atom in chain.atoms:
+            inputs, lanes = self._terms(atom.lanes, word)
+            bits = [[nodes[node][word] for node in group] for group in (atom.low, atom.high)]
+            columns = [
+                [_COLUMNS[len(inputs) + k] for k in range(len(atom.low))],
+                [_COLUMNS[len(inputs) + len(atom.low) + k] for k in range(len(atom.high))],
+            ]
+            inputs += [*bits[0], *bits[1]]
+            if not lanes and not columns[0]:
+                columns[0] = [0]  # a position that only passes a carry on
+            for (select, di), column, bit in zip(
+                _positions(atom, lanes, *columns), columns, bits, strict=False
+            ):
+                if di is None and not bit:
+                    di = 0
+                if di is None and (places or chain.carry is None):
+                    # DI is the bit itself, by the slice's own input.
+                    places.append((_lut(m, select, inputs), bit[-1]))
+                else:
+                    # A pair on one site: S and DI of the same inputs.
+                    pair = (select, column[-1] if di is None else di)
+                    used = sorted(set().union(*(_support(c, len(inputs)) for c in pair)))
+                    places.append(tuple(_lut(m, c, inputs, used) for c in pair))
+
+        carry = Const(0) if chain.carry is None else nodes[chain.carry][word]
+        made = []
+        for first in range(0, len(places), 4):
+            four = places[first : first + 4]
+            o, co = Signal(4), Signal(4)
+            m.submodules += Instance(
+                "POPSTREAM_CARRY4",  # a CARRY4, see hw/toolchain/xc7_cells.v
+                p_POSITIONS=len(four),
+                i_CI=Const(0) if first == 0 else carry,
+                i_CYINIT=carry if first == 0 else Const(0),
+                i_S=Cat(Cat(select for select, _ in four), Const(0, 4 - len(four))),
+                i_DI=Cat(Cat(di for _, di in four), Const(0, 4 - len(four))),
+                o_O=o,
+                o_CO=co,
+            )
+            made += list(o[: len(four)])
+            carry = co[len(four) - 1]
+        for node, bit in zip(chain.made, [*made, carry], strict=True):
+            if node is not None:
+                m.d.comb += nodes[node][word].eq(bit)
+
+
+@cache
+def _row(row: int, depth: int) -> int:
+    """The entries of a truth table whose lowest inputs select a row; past the depth nobody asks."""
+    inputs = (depth - 1).bit_length()
+    return sum(1 << entry for entry in range(64) if entry % (1 << inputs) == row)
+
+
+@lru_cache(maxsize=1 << 16)
+def _support(column: int, inputs: int) -> tuple[int, ...]:
+    """The inputs that a function depends on."""
+    return tuple(
+        i for i in range(inputs) if (column >> (1 << i) ^ column) & _ENTRIES & ~_COLUMNS[i]
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _init(column: int, used: tuple[int, ...]) -> int:
+    """The INIT of a LUT that has only the inputs `used`."""
+    entries = (
+        sum((entry >> k & 1) << i for k, i in enumerate(used)) for entry in range(1 << len(used))
+    )
+    return sum((column >> entry & 1) << k for k, entry in enumerate(entries))
+
+
+def _lut(m, column, inputs, used=None):
+    """A LUT of the inputs it needs, or of those given; its output."""
+    used = tuple(_support(column, len(inputs)) if used is None else used)
+    if not used:
+        return Const(column & 1, 1)
+    o = Signal()
+    m.submodules += Instance(
+        f"LUT{len(used)}",
+        p_INIT=Const(_init(column, used), 1 << len(used)),
+        **{f"i_I{k}": inputs[i] for k, i in enumerate(used)},
+        o_O=o,
+    )
+    return o

@@ -74,7 +74,7 @@ def test_cycles(streams, case):
 
     last_in = run.i_cycles[core.beats_per_vector - 1]
     wait = 0 if core.groups == 1 else core.beats_per_vector
-    assert run.o_cycles[0] - last_in == wait + stages + 2
+    assert run.o_cycles[0] - last_in == wait + stages + 3
     assert set(np.diff(run.o_cycles[: core.groups])) <= {core.beats_per_vector}
 
 
