@@ -1,7 +1,7 @@
 """The matrix unit: XNOR, popcount and threshold, some synapses of some neurons a cycle."""
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -190,7 +190,7 @@ class MatrixUnit(wiring.Component):
             register = Signal(len(flags), name=f"flags_{stage}")
             m.d.sync += register.eq(flags)
             flags = register
-        start = self._start_values(m, group)
+        starts = self._starts(m, group)
 
         finished, answers = Signal(), []
         m.d.sync += finished.eq(flags[0] & flags[2])
@@ -198,13 +198,17 @@ class MatrixUnit(wiring.Component):
             m.submodules[f"flags_{lane}"] = copy = Register(width=2, family=self._family)
             m.d.comb += copy.i.eq(flags[:2])
             for neuron in range(lane, min(lane + _REACH, pe)):
-                answers.append(self._accumulate(m, neuron, counts[neuron], start, *copy.o))
+                answers.append(self._accumulate(m, neuron, counts[neuron], starts, *copy.o))
 
-        # As many results as can be under way before one that waits is seen.
-        reserved = Signal(range(self._results + 1))
-        taken = self.o.valid & self.o.ready
-        m.d.comb += room.eq(reserved != self._results)
-        m.d.sync += reserved.eq(reserved + (issue & last_beat) - taken)
+        # Room for as many results as can be under way before one that waits is seen; one bit each,
+        # the lowest are free.
+        free = Signal(self._results, init=-1)
+        reserve, release = issue & last_beat, self.o.valid & self.o.ready
+        m.d.comb += room.eq(free[0])
+        with m.If(reserve & ~release):
+            m.d.sync += free.eq(free >> 1)
+        with m.If(release & ~reserve):
+            m.d.sync += free.eq(Cat(1, free))
         m.submodules.results = results = SyncFIFO(width=len(Cat(answers)), depth=self._results)
         m.d.comb += [
             results.w_data.eq(Cat(answers)),
@@ -289,63 +293,55 @@ class MatrixUnit(wiring.Component):
             m.d.comb += popcount.select.eq(late)
         return popcount.o
 
-    def _start_values(self, m, group):
-        """What each neuron of a group counts from, its threshold below 0, when its first count is
-        there; None where it counts from 0."""
+    def _starts(self, m, group):
+        """What each neuron of a group counts from, when its first count is there; None where it
+        counts from 0.
+
+        That is so far below a power of two as the threshold is above 0, so that the highest bit of
+        the total tells whether the threshold is reached.
+        """
         if self._thresholds is None:
             return None
-        pe, shape = self._neurons_per_beat, self._total
+        pe, width = self._neurons_per_beat, self._total.width
         padded = self._thresholds + [self.synapses + 1] * (self.groups * pe - self.neurons)
-        values = [Const(-threshold, shape) for threshold in padded]
+        values = [(1 << width - 1) - threshold for threshold in padded]
         if self.groups == 1:
-            return values
+            return [Const(value, width) for value in values]
         for stage in range(self._stages):
             later = Signal.like(group, name=f"group_{stage}")
             m.d.sync += later.eq(group)
             group = later
-        mask = (1 << shape.width) - 1
         m.submodules.thresholds = starts = rom.Rom(
             words=[
-                sum(
-                    (-value & mask) << k * shape.width
-                    for k, value in enumerate(padded[at : at + pe])
-                )
-                for at in range(0, len(padded), pe)
+                sum(value << k * width for k, value in enumerate(values[at : at + pe]))
+                for at in range(0, len(values), pe)
             ],
-            width=pe * shape.width,
+            width=pe * width,
             family=self._family,
         )
         m.d.comb += starts.address.eq(group)
-        return list(data.View(data.ArrayLayout(shape, pe), starts.data))
+        return [starts.data.word_select(k, width) for k in range(pe)]
 
     @property
     def _total(self) -> Shape:
-        """What holds a count, or how far it is from a threshold."""
-        if self._thresholds is None:
-            return Shape.cast(range(self.synapses + 1))
-        return Shape.cast(range(-self.synapses - 1, self.synapses + 1))
+        """What holds a count, or a count and what it starts from."""
+        width = self.synapses.bit_length()
+        return unsigned(width if self._thresholds is None else width + 1)
 
-    def _accumulate(self, m, neuron, count, start, valid, first):
-        """One neuron's result, when its last count is there.
-
-        A count starts at the threshold below 0, so that its sign is the comparison.
-        """
-        zero = 0 if start is None else start[neuron]
-        if self.beats_per_vector == 1:
-            if self.groups == 1 and start is not None:
-                return _at_least(count, self._thresholds[neuron])
-            total = count + zero
-        else:
+    def _accumulate(self, m, neuron, count, starts, valid, first):
+        """One neuron's result, when its last count is there."""
+        start = 0 if starts is None else starts[neuron]
+        total = Signal(self._total, name=f"total_{neuron}")
+        if self.beats_per_vector > 1:
             accumulator = Signal(self._total, name=f"accumulator_{neuron}", reset_less=True)
-            total = Signal(self._total, name=f"total_{neuron}")
-            m.d.comb += total.eq(count + Mux(first, zero, accumulator))
+            m.d.comb += total.eq(count + Mux(first, start, accumulator))
             with m.If(valid):
                 m.d.sync += accumulator.eq(total)
-        if start is None:
-            return total[: self._total.width]
-        sign = Signal(self._total, name=f"distance_{neuron}")
-        m.d.comb += sign.eq(total)
-        return ~sign[-1]
+        elif self.groups == 1 and starts is not None:
+            return _at_least(count, self._thresholds[neuron])
+        else:
+            m.d.comb += total.eq(count + start)
+        return total if starts is None else total[-1]
 
 
 def _at_least(count: Value, threshold: int) -> Value:

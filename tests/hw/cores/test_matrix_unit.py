@@ -128,7 +128,7 @@ W = np.zeros((4, 9), dtype=int)
         ({"inputs_per_beat": 10}, r"inputs_per_beat must be in 1\.\.9, not 10"),
         ({"neurons_per_beat": 0}, r"neurons_per_beat must be in 1\.\.4, not 0"),
         ({"stages": 9}, r"stages must be in 0\.\.1, not 9"),
-        ({"storage": "tape"}, "Storage must be one of auto, logic, block, not 'tape'"),
+        ({"storage": "tape"}, "Storage must be one of table, logic, block, not 'tape'"),
     ],
 )
 def test_bad_parameters(change, message):
