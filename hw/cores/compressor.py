@@ -32,7 +32,17 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-__all__ = ["Atom", "Chain", "Counter", "Level", "Schedule", "adders", "parities", "schedule"]
+__all__ = [
+    "Atom",
+    "Chain",
+    "Counter",
+    "Level",
+    "Schedule",
+    "adders",
+    "parities",
+    "schedule",
+    "tree",
+]
 
 # Bits of the two weights that one atom takes, the fullest first.
 _ATOMS = ((6, 0), (5, 0), (4, 1), (4, 0), (3, 1), (2, 2), (3, 0), (2, 1))
@@ -264,7 +274,7 @@ def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[_S
     best = (float("inf"), ()) if last is None else (_positions([last]), ((last,),))
     if depth == 0:
         return best
-    policies = _POLICIES if max(heights) <= 28 else (((3, 3), 1 << 30), ((2, 2), 1 << 30))
+    policies = _POLICIES if max(heights) <= 16 else (((3, 3), 1 << 30), ((2, 2), 1 << 30))
     seen = set()
     for least, most in policies:
         shapes, after = _eat(heights, least, most)
@@ -324,23 +334,18 @@ class _Heap:
         return Chain(shape.weight, carry, tuple(atoms), tuple(made))
 
 
-def _matching(width: int, pairs: int) -> tuple[float, tuple[tuple[_Shape, ...], ...]]:
-    """LUTs of a count with XNOR, and the chains of each level besides those of its pairs.
+def _matching(width: int) -> tuple[int, tuple[tuple[_Shape, ...], ...]]:
+    """Pairs of lanes in a count with XNOR, and the chains of each level besides theirs.
 
-    `pairs` pairs of lanes are added in chains, the rest are counted in threes.
+    The more pairs the better, up to one for each three, which lends it a carry.
     """
+    options = [n for n in range(width // 2 + 1) if (width - 2 * n) % 3 == 0]
+    pairs = max((n for n in options if 5 * n <= width + 2), default=options[0])
     threes = (width - 2 * pairs) // 3
     shapes, after = _eat([threes - min(pairs, threes), threes], (3, 3), 1 << 30)
     after = [*after, *[0] * 2]
-    cost, levels = _cheapest(_trimmed([after[0] + pairs, after[1] + pairs, *after[2:]]))
-    return 2 * threes + pairs + _positions(shapes) + cost, (shapes, *levels)
-
-
-def _pairs(width: int) -> Iterable[int]:
-    """Numbers of pairs that leave threes; at most as many as threes, which lend them a carry."""
-    every = [pairs for pairs in range(width // 2 + 1) if (width - 2 * pairs) % 3 == 0]
-    few = [pairs for pairs in every if 5 * pairs <= width + 2]
-    return few[-4:] or every[:1]
+    heights = _trimmed([after[0] + pairs, after[1] + pairs, *after[2:]])
+    return pairs, (shapes, *_cheapest(heights)[1])
 
 
 @cache
@@ -361,7 +366,7 @@ def schedule(width: int, kind: str = "match") -> Schedule:
     heap, counters, chains = _Heap(), [], []
     top = width.bit_length() - 1
     if kind == "match" and width > 1:
-        pairs = min(_pairs(width), key=lambda pairs: _matching(width, pairs)[0])
+        pairs, levels = _matching(width)
         for lane in range(2 * pairs, width, 3):
             made = heap.make(0), heap.make(1)
             heap.put(*made)
@@ -370,7 +375,6 @@ def schedule(width: int, kind: str = "match") -> Schedule:
             carry = (heap.take(0, 1) or (None,))[0]
             atom = Atom((lane, lane + 1), (), (), wide=False)
             chains.append(Chain(0, carry, (atom,), (heap.make(0), heap.make(1))))
-        levels = _matching(width, pairs)[1]
     else:
         if kind == "threes":
             groups, alone = parities(width)
@@ -459,3 +463,20 @@ def adders(width: int) -> Schedule:
         levels.append(Level(chains=(chain,)))
     result = tuple((heap.take(weight, 1) or (None,))[0] for weight in range(top + 1))
     return Schedule(tuple(levels), result, tuple(heap.weights))
+
+
+def tree(width: int, family: str, depth: int = 0) -> Schedule:
+    """The popcount of `width` lanes for a family.
+
+    Parameters
+    ----------
+    width : int
+        Lanes, at least 1.
+    family : str
+        "xc7", or one whose trees are made of plain adders: "ecp5", "ice40", "generic".
+    depth : int
+        Words of the table that the weights come from, in 1..16; 0 where they are an input.
+    """
+    if family != "xc7":
+        return adders(width)
+    return schedule(width, "match" if depth == 0 else "threes" if depth <= 8 else "pairs")

@@ -17,10 +17,11 @@ from amaranth.hdl import Cat, Const, Instance, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.cores.compressor import Atom, Schedule, adders, parities, schedule
+from hw.cores.compressor import Atom, parities, tree
 from hw.cores.register import Register
+from hw.delay import cuts, level_delays
 
-__all__ = ["Popcount", "levels", "tree"]
+__all__ = ["Popcount", "levels"]
 
 # Inputs of a LUT6 over the 64 entries of its truth table.
 _ENTRIES = (1 << 64) - 1
@@ -28,23 +29,6 @@ _COLUMNS = tuple(sum(1 << n for n in range(64) if n >> i & 1) for i in range(6))
 
 # Words that one copy of the input serves.
 _REACH = 32
-
-
-def tree(width: int, family: str, depth: int = 0) -> Schedule:
-    """The schedule of a popcount.
-
-    Parameters
-    ----------
-    width : int
-        Lanes, at least 1.
-    family : str
-        "xc7", or one whose trees are made of plain adders: "ecp5", "ice40", "generic".
-    depth : int
-        Words of the table that the weights come from, in 1..16; 0 where they are an input.
-    """
-    if family != "xc7":
-        return adders(width)
-    return schedule(width, "match" if depth == 0 else "threes" if depth <= 8 else "pairs")
 
 
 def levels(width: int, family: str = "generic", depth: int = 0) -> int:
@@ -97,8 +81,9 @@ class Popcount(wiring.Component):
     words : int
         How many words, at least 1.
     stages : int
-        Register levels inside the tree, spread evenly, in 0..`levels(width, family, depth)`; with
-        all of them a path between registers is two LUTs and one carry chain on 7-series.
+        Register levels inside the tree, in 0..`levels(width, family, depth)`, placed so that the
+        longest path by `hw.delay` is as short as can be. With all of them a path between registers
+        is at most two LUTs and one carry chain on 7-series.
     family : str
         The family whose LUTs the tree is made for: "xc7", "ecp5", "ice40" or "generic".
     table : array of 0 and 1, shape (depth, words, width), or None
@@ -132,7 +117,7 @@ class Popcount(wiring.Component):
     ):
         if width < 1 or words < 1:
             raise ValueError(f"Width and words must be at least 1, not {width} and {words}")
-        if table is not None and (table.shape[1:] != (words, width) or len(table) not in range(17)):
+        if table is not None and (table.shape[1:] != (words, width) or not 1 <= len(table) <= 16):
             raise ValueError(f"The table must be of 1..16 x {words} x {width}, not {table.shape}")
         self._depth = 0 if table is None else len(table)
         self._tree = tree(width, family, self._depth)
@@ -158,8 +143,8 @@ class Popcount(wiring.Component):
 
         # Each node is a vector, a bit a word. A register follows some of the levels, behind which
         # `late` has what is still wanted.
-        depth = len(self._tree.levels)
-        cuts = {(c + 1) * (depth + 1) // (self._stages + 1) for c in range(self._stages)}
+        delays = level_delays(self._width, self._family, self._depth)
+        registers = cuts(delays, self._stages)
         draw = self._primitives if self._family == "xc7" and platform is not None else self._plain
         nodes: dict[int, Signal] = {}
         for number, level in enumerate(self._tree.levels, 1):
@@ -168,7 +153,7 @@ class Popcount(wiring.Component):
                     if node is not None:
                         nodes[node] = Signal(self._words, name=f"node_{node}")
             draw(m, level, nodes)
-            if number in cuts:
+            if number in registers:
                 nodes = self._register(m, nodes, number)
 
         for word in range(self._words):
