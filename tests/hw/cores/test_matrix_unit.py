@@ -14,7 +14,7 @@ def ref_vector(weights, thresholds, x):
     return m.tolist() if thresholds is None else (m >= thresholds).astype(int).tolist()
 
 
-def make(neurons, synapses, simd, pe, stages, scores, seed):
+def make(neurons, synapses, simd, pe, stages, scores, seed, **options):
     rng = np.random.default_rng(seed)
     weights = rng.integers(0, 2, (neurons, synapses))
     thresholds = rng.integers(0, synapses + 2, neurons)
@@ -27,6 +27,7 @@ def make(neurons, synapses, simd, pe, stages, scores, seed):
         inputs_per_beat=simd,
         neurons_per_beat=pe,
         stages=stages,
+        **options,
     )
     vectors = rng.integers(0, 2, (12, synapses)).tolist()
     vectors += [[0] * synapses, [1] * synapses]
@@ -59,6 +60,21 @@ def test_against_reference(streams, case, scores, stalls):
         core, beats, len(vectors) * core.groups, i_stall=stalls[0], o_stall=stalls[1], seed=neurons
     )
     assert streams.from_beats(run.outputs, pe, width, neurons) == expected
+
+
+@pytest.mark.parametrize("family", ["xc7", "ecp5"])
+@pytest.mark.parametrize("storage", [("table", 0), ("logic", 0), ("block", 0), ("block", 5)])
+@pytest.mark.parametrize(
+    "case",
+    [(5, 7, 7, 5, 1), (5, 7, 3, 5, 1), (8, 16, 8, 2, 1), (7, 17, 5, 3, 1), (12, 40, 40, 1, 3)],
+)
+def test_storage(streams, case, storage, family):
+    neurons, synapses, simd, pe, _ = case
+    options = {"storage": storage[0], "logic_bits": storage[1], "family": family}
+    core, vectors, expected = make(*case, False, seed=simd, **options)
+    beats = streams.to_beats(vectors, simd, 1)
+    run = streams.run(core, beats, len(vectors) * core.groups, o_stall=0.3, seed=neurons)
+    assert streams.from_beats(run.outputs, pe, 1, neurons) == expected
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -128,6 +144,8 @@ W = np.zeros((4, 9), dtype=int)
         ({"inputs_per_beat": 10}, r"inputs_per_beat must be in 1\.\.9, not 10"),
         ({"neurons_per_beat": 0}, r"neurons_per_beat must be in 1\.\.4, not 0"),
         ({"stages": 9}, r"stages must be in 0\.\.1, not 9"),
+        ({"storage": "block", "logic_bits": 7}, r"logic_bits must be in 0\.\.6, not 7"),
+        ({"weights": np.zeros((40, 9)), "thresholds": None, "storage": "table"}, "not the 60"),
         ({"storage": "tape"}, "Storage must be one of table, logic, block, not 'tape'"),
     ],
 )
