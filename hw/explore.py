@@ -1,19 +1,22 @@
 """Plans to look at before anything is built: `python -m hw.plan --board pynq --model mnist-sfc`.
 
-Prints what each layer gets and costs, what binds, and how throughput and LUTs trade against each
-other over the whole board; `--write` keeps the lanes for `hw.build --plan`.
+Prints what each layer gets and costs, the roofline and what binds, and how throughput and LUTs
+trade against each other; `--write` keeps the lanes for `hw.build --plan`, `--plot` the picture.
 """
 
 import argparse
-import math
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from sw.errors import PopstreamError
 
 __all__ = ["frontier", "main"]
 
-SHARES = (0.05, 0.1, 0.15, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)
+_WIDTH = 110  # columns that the tables need
+_POINTS = 40  # paces that are tried for the Pareto front
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,117 +24,232 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m hw.plan", description="Plan a network for a board.")
     p.add_argument("--board", required=True, help="pynq, arty_z7, ulx3s or icebreaker")
     p.add_argument("--model", default="digits-tiny", help="a model of the zoo or a file")
-    p.add_argument("--clock", type=float, metavar="MHZ", help="the pipeline's clock")
+    p.add_argument(
+        "--clock", type=float, metavar="MHZ", help="the pipeline's clock, whoever makes it"
+    )
     p.add_argument("--input", choices=("pixels", "bits"), default="pixels")
     pace = p.add_mutually_exclusive_group()
-    pace.add_argument("--target-fps", type=float, metavar="N", help="the smallest of that pace")
-    pace.add_argument("--fill", type=float, metavar="SHARE", help="the fastest within this share")
     pace.add_argument("--fastest", action="store_true", help="the fastest that fits (default)")
+    pace.add_argument("--target-fps", type=float, metavar="N", help="the smallest of that pace")
+    pace.add_argument("--smallest", action="store_true", help="the smallest of any pace")
+    p.add_argument(
+        "--fill", type=float, metavar="SHARE", help="take at most this share (0..1) of the board"
+    )
+    p.add_argument("--luts", type=float, metavar="SHARE", help="the same of the LUTs alone")
+    p.add_argument("--brams", type=float, metavar="SHARE", help="the same of the block RAM alone")
     p.add_argument("--write", type=Path, metavar="FILE", help="keep the lanes for hw.build --plan")
+    p.add_argument("--plot", type=Path, metavar="FILE.svg", help="keep the Pareto front as SVG")
     return p
 
 
-def frontier(network, board, clock_hz: int, input: str) -> list:
-    """Plans that no other is both faster and smaller than, the smallest first.
+def frontier(search, limit) -> list:
+    """What is found at paces from the fastest that fits on, the smallest first.
 
-    Found by filling shares of the board; shares that not even the slowest plan fits are left out.
+    Parameters
+    ----------
+    search : hw.search.Search
+    limit : Resources
+
+    Returns
+    -------
+    list of hw.search.Found
+        Each faster and larger than the one before it; all fit.
     """
-    from hw.pipeline import PlanError
-    from hw.plan import fill
-
-    plans = []
-    for share in SHARES:
-        try:
-            plan = fill(network, board, clock_hz, share, input)
-        except PlanError:
+    fastest, _ = search.fastest(limit)
+    paces = [pace for pace in search.paces if pace >= fastest.cycles]
+    wanted = np.geomspace(paces[0], paces[-1], _POINTS)
+    picked = np.unique(np.searchsorted(paces, wanted, side="right") - 1)
+    front = []
+    for pace in (paces[index] for index in picked[::-1]):
+        found = search.smallest(pace, limit)
+        if not found.fits(limit):
             continue
-        if not plans or plan.cycles.per_frame < plans[-1].cycles.per_frame:
-            plans.append(plan)
-    return plans
+        while front and front[-1].resources.luts >= found.resources.luts:
+            front.pop()  # slower and not smaller
+        front.append(found)
+    return front
 
 
-def _layers(plan):
+def _table(plan):
     from rich.table import Table
 
     from hw.pipeline import Matrix
     from hw.timing import stage_cycles
 
     table = Table(box=None, header_style="dim")
-    for title in ("stage", "lanes in", "lanes out", "weights in", "cycles", "LUT", "block RAM"):
-        table.add_column(title, justify="left" if title in ("stage", "weights in") else "right")
+    for title in (
+        *("stage", "lanes in", "lanes out", "weights in", "registers"),
+        *("cycles", "LUT", "FF", "block RAM"),
+    ):
+        left = title in ("stage", "weights in")
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
+
+    def row(name, lanes_in, lanes_out, weights, registers, cycles, cost):
+        counts = (f"{cost.luts:,.0f}", f"{cost.ffs:,.0f}", f"{cost.brams:g}")
+        table.add_row(name, str(lanes_in), str(lanes_out), weights, registers, cycles, *counts)
+
     for stage in plan.stages:
-        matrix = isinstance(stage, Matrix)
-        cost = plan.stage_resources(stage)
-        lanes_in = stage.folding.inputs_per_beat if matrix else getattr(stage, "i_lanes", "")
-        table.add_row(
+        folding = stage.folding if isinstance(stage, Matrix) else None
+        row(
             stage.name,
-            str(lanes_in),
-            str(stage.lanes),
-            stage.folding.storage if matrix else "",
+            folding.inputs_per_beat if folding else getattr(stage, "i_lanes", ""),
+            stage.lanes,
+            _weights(stage) if folding else "",
+            str(folding.stages) if folding else "",
             f"{stage_cycles(stage):,}",
-            f"{cost.luts:,.0f}",
-            f"{cost.brams:g}",
+            plan.stage_resources(stage),
         )
+    row("shell", "", plan.lanes.input_lanes, "", "", "", plan.shell)
+    row("all", "", "", "", "", f"{plan.cycles.per_frame:,}", plan.resources)
     return table
 
 
-def _pareto(plans, chosen):
+def _weights(stage) -> str:
+    """Where a layer's weights are, and how many bits a cycle that gives."""
+    folding = stage.folding
+    if stage.fold == 1:
+        return f"constants, {stage.weight_width:,}"
+    if folding.logic_bits:
+        block = stage.weight_width - folding.logic_bits
+        return f"block {block:,} + logic {folding.logic_bits:,}"
+    return f"{folding.storage} {stage.weight_width:,}"
+
+
+def _roofs(plan, limit):
     from rich.table import Table
 
+    from hw.roofline import roofline
+
     table = Table(box=None, header_style="dim")
-    for title in ("images/s", "cycles", "LUT", "block RAM", "throughput, each mark doubles it"):
-        table.add_column(title, justify="left" if title.startswith("throughput") else "right")
-    slowest = plans[0].frames_per_second
-    for plan in plans:
-        doublings = int(math.log2(plan.frames_per_second / slowest))
-        mark = " <" if plan.lanes == chosen.lanes else ""
-        table.add_row(
-            f"{plan.frames_per_second:,.0f}",
-            f"{plan.cycles.per_frame:,}",
-            f"{plan.resources.luts:,.0f}",
-            f"{plan.resources.brams:g}",
-            "#" * (1 + doublings) + mark,
-        )
+    for title in ("roof", "cycles", "images/s", "why"):
+        right = title in ("cycles", "images/s")
+        table.add_column(title, justify="right" if right else "left", no_wrap=True)
+
+    def row(name, cycles, why):
+        pace = f"{plan.clock_hz / cycles:,.0f}" if cycles else "none"
+        table.add_row(name, f"{cycles:,}" if cycles else "none", pace, why)
+
+    for roof in roofline(plan.network, plan.board, plan.lanes.input_lanes, limit):
+        row(roof.name, roof.cycles, roof.why)
+    row("this plan", plan.cycles.per_frame, "")
     return table
+
+
+def _binds(plan, search, limit) -> list[str]:
+    """What sets the pace, and what runs out at the next faster one."""
+    from hw.pipeline import Matrix
+    from hw.plan import overdrawn
+
+    pace = plan.cycles.per_frame
+    slowest = [s.name for s in plan.stages if isinstance(s, Matrix) and s.fold == pace]
+    if plan.input_beats == pace:
+        slowest.insert(0, "the input stream")
+    lines = [f"{' and '.join(slowest)} set{'s' * (len(slowest) == 1)} the pace, {pace:,} cycles"]
+    faster = [cycles for cycles in search.paces if cycles < pace]
+    if not faster:
+        return [*lines, "no plan is faster: every weight has its own lane"]
+    found = search.smallest(faster[-1], limit)
+    needs = overdrawn(found.resources, limit, plan.board)
+    if not needs:
+        return [*lines, f"faster plans fit: {faster[-1]:,} cycles take {_taken(found.resources)}"]
+    return [
+        *lines,
+        f"{faster[-1]:,} cycles would take {', '.join(needs)}"
+        f", with {found.resources.brams:g} block RAMs of {limit.brams:g}",
+    ]
+
+
+def _taken(resources) -> str:
+    return f"{resources.luts:,.0f} LUTs and {resources.brams:g} block RAMs"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the plan; returns the exit status."""
+    """Print the plan; returns the exit status: 1 where the target cannot be met, too."""
     args = parser().parse_args(argv)
     from rich.console import Console
 
     from boards.catalogue import board as find_board
-    from hw.plan import fill, meet
+    from hw import plan as plans
+    from hw.plot import Front, draw, svg
+    from hw.resources import budgets
+    from hw.roofline import weight_bits
     from sw import zoo
     from sw.artefact import load, write_file
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.width = max(console.width, _WIDTH)
+    missed = None
     try:
         board = find_board(args.board)
-        clock_hz = board.clock(None if args.clock is None else round(args.clock * 1e6)).hz
+        if args.clock is not None and not args.clock > 0:
+            raise PopstreamError(f"--clock must be over 0 MHz, not {args.clock:g}")
+        clock_hz = board.clock_hz if args.clock is None else round(args.clock * 1e6)
         is_file = args.model.endswith(".safetensors") or "/" in args.model
         network = load(Path(args.model) if is_file else zoo.path(args.model)).network
-        if args.target_fps is not None:
-            plan = meet(network, board, clock_hz, args.target_fps, args.input)
-        else:
-            share = 1.0 if args.fill is None else args.fill
-            plan = fill(network, board, clock_hz, share, args.input)
-        console.print(
-            f"{args.model} on {board.name}: {plan.frames_per_second:,.0f} images/s at "
-            f"{clock_hz / 1e6:g} MHz, {plan.cycles.per_frame:,} cycles a frame set by "
-            f"{plan.cycles.binding}, latency {plan.cycles.latency:,} cycles"
+        limit = _limit(args, budgets(board))
+        common = (network, board, clock_hz)
+        search = plans.search(*common, args.input)
+        try:
+            if args.target_fps is not None:
+                plan = plans.meet(*common, args.target_fps, args.input, limit)
+            elif args.smallest:
+                plan = plans.choose(*common, search.paces[-1], args.input, limit).check(limit)
+            else:
+                plan = plans.fastest(*common, limit, args.input)
+        except plans.TargetError as error:
+            plan, missed = error.nearest, error
+        mhz = f"{clock_hz / 1e6:g} MHz"
+        cycles = plan.cycles
+        title = (
+            f"{args.model} on {board.name}: {plan.frames_per_second:,.0f} images/s at {mhz}, "
+            f"{cycles.per_frame:,} cycles a frame"
         )
+        console.print(f"{title} set by {cycles.binding}, latency {cycles.latency:,} cycles")
+        if not board.oscillator.find(clock_hz):
+            console.print(f"{board.name}'s own oscillator cannot make {mhz}: hw.build will refuse")
         shares = plan.shares
-        scarce = max(shares, key=shares.get)
         listed = ", ".join(f"{share:.0%} of the {what}s" for what, share in shares.items())
-        console.print(f"takes {listed}, by estimate; {scarce} is the scarcest\n")
-        console.print(_layers(plan))
-        console.print("\nwhat else this board allows:")
-        console.print(_pareto(frontier(network, board, clock_hz, args.input), plan))
+        console.print(
+            f"takes {listed}, by estimate; {max(shares, key=shares.get)} is the scarcest\n"
+        )
+        console.print(_table(plan))
+        bits = weight_bits(network)
+        console.print(
+            f"\nroofline: {bits:,} bits of weights, {bits / cycles.per_frame:,.0f} a cycle at least"
+        )
+        console.print(_roofs(plan, limit))
+        console.print("\nwhat binds: " + "; ".join(_binds(plan, search, limit)) + "\n")
+        points = [
+            (found.resources.luts, clock_hz / found.cycles) for found in frontier(search, limit)
+        ]
+        chosen = (plan.resources.luts, plan.frames_per_second)
+        front = Front(title, points, chosen, limit.luts)
+        console.print(draw(front))
+        if args.plot:
+            write_file(args.plot, svg(front).encode())
+            console.print(f"\nplot written to {args.plot}")
         if args.write:
             write_file(args.write, plan.to_json().encode())
             console.print(f"\nlanes written to {args.write}")
+        if missed:
+            raise missed
     except PopstreamError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def _limit(args, whole):
+    """What may be taken of all that there is."""
+    from hw.pipeline import PlanError
+
+    for name in ("fill", "luts", "brams"):
+        share = getattr(args, name)
+        if share is not None and not 0 < share <= 1:
+            raise PlanError(f"--{name} must be over 0 and at most 1, not {share:g}")
+    limit = whole if args.fill is None else whole * args.fill
+    if args.luts is not None:
+        limit = replace(limit, luts=whole.luts * args.luts)
+    if args.brams is not None:
+        limit = replace(limit, brams=whole.brams * args.brams)
+    return limit

@@ -1,28 +1,44 @@
 """The plan: how many lanes each layer gets, and what follows from it, exactly.
 
 A layer of n synapses and k neurons takes ceil(n / SIMD) * ceil(k / PE) cycles a frame, and the
-slowest stage sets the pace of all. So a plan starts from a number of cycles a frame: each layer
-takes the cheapest lanes that keep within it, since to be faster than the slowest is waste.
+slowest stage sets the pace of all. So a plan starts from a number of cycles a frame: `hw.search`
+finds the lanes and the storage of each layer that keep within it for the fewest LUTs.
 """
 
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from boards.catalogue import Board
+from hw.cores.matrix_unit import STORAGE, TABLE
 from hw.cores.popcount import levels
-from hw.pipeline import Conversion, Lanes, LayerLanes, Matrix, PlanError, Stage, pipeline
-from hw.resources import Resources, estimate, stage_resources
+from hw.pipeline import Lanes, LayerLanes, Matrix, PlanError, Stage, pipeline
+from hw.resources import Resources, budgets, estimate, shell_resources, stage_resources
+from hw.search import Search
 from hw.timing import Cycles, predict
-from sw.network import Dense, Network
+from sw.network import Network
 
-__all__ = ["Plan", "choose", "fill", "from_json", "meet"]
+__all__ = [
+    "Plan",
+    "TargetError",
+    "choose",
+    "fastest",
+    "fill",
+    "from_json",
+    "meet",
+    "overdrawn",
+    "search",
+]
 
-# Nanoseconds of one LUT level with its routing, for the number of popcount registers.
-_LEVEL_NS = {"xc7": 1.1, "ecp5": 2.2, "ice40": 4.0}
-# Levels that stand before and behind the tree: XNOR, final adder, accumulator, comparison.
-_OTHER_LEVELS = 6
+# What `Resources` counts, as a user calls it; of the last two only where the part has any.
+_BUDGETS = {
+    "luts": "LUT",
+    "ffs": "FF",
+    "brams": "block RAM",
+    "lut_rams": "LUT RAM",
+    "dsps": "DSP",
+}
 
 
 @dataclass(frozen=True)
@@ -66,38 +82,44 @@ class Plan:
         return self.cycles.latency / self.clock_hz
 
     @cached_property
+    def shell(self) -> Resources:
+        """What is estimated around the pipeline."""
+        width = self.network.input.bits if self.lanes.input == "pixels" else 1
+        elements = self.network.type(self.network.input).elements
+        return shell_resources(self.board, elements, width, self.lanes.input_lanes)
+
+    @cached_property
     def resources(self) -> Resources:
         """Estimated, shell included."""
-        return estimate(self.stages, self.board)
+        return self.shell + estimate(self.stages, self.board)
 
     @property
     def shares(self) -> dict[str, float]:
-        """The estimate as shares of the board's LUTs, flip-flops and block RAMs."""
-        return {
-            "LUT": self.resources.luts / self.board.luts,
-            "FF": self.resources.ffs / self.board.ffs,
-            "block RAM": self.resources.brams / self.board.brams,
-        }
+        """The estimate as shares of the board's budgets; LUT RAM and DSP where used."""
+        most = budgets(self.board)
+        shares = {}
+        for field, name in _BUDGETS.items():
+            used = getattr(self.resources, field)
+            if used or field in ("luts", "ffs", "brams"):
+                shares[name] = used / getattr(most, field)
+        return shares
 
     def stage_resources(self, stage: Stage) -> Resources:
         return stage_resources(stage, self.board)
 
-    def check(self, share: float = 1.0) -> "Plan":
-        """The plan itself; PlanError with the numbers if it takes over `share` of a budget."""
-        needs = [
-            f"{value:,.0f} of {budget:,} {what}"
-            for what, value, budget in (
-                ("LUTs", self.resources.luts, self.board.luts),
-                ("flip-flops", self.resources.ffs, self.board.ffs),
-                ("block RAMs", self.resources.brams, self.board.brams),
-            )
-            if value > share * budget
-        ]
+    def check(self, limit: Resources | None = None) -> "Plan":
+        """The plan itself; PlanError with the numbers if it takes more than `limit`, or the board.
+
+        Parameters
+        ----------
+        limit : Resources or None
+            What it may take, at most what the board has.
+        """
+        needs = overdrawn(self.resources, limit or budgets(self.board), self.board)
         if needs:
-            limit = "" if share == 1 else f" (limit {share:.0%})"
             raise PlanError(
                 f"the plan of {self.cycles.per_frame:,} cycles a frame does not fit "
-                f"{self.board.name}{limit}: it needs about {', '.join(needs)}"
+                f"{self.board.name}: it needs about {', '.join(needs)}"
             )
         return self
 
@@ -106,59 +128,40 @@ class Plan:
         return json.dumps({"format": 1, **asdict(self.lanes)}, indent=2) + "\n"
 
 
-def _stages(simd: int, board: Board, clock_hz: int) -> int:
-    """Registers that keep a path within the clock's period, by a delay a level."""
-    per_stage = max(1, int(0.9e9 / clock_hz / _LEVEL_NS[board.family]))
-    return min(levels(simd), -(-(levels(simd) + _OTHER_LEVELS) // per_stage) - 1)
+def overdrawn(resources: Resources, limit: Resources, board: Board) -> list[str]:
+    """What is over its limit, such as "60,000 of 53,200 LUTs"."""
+    whole, needs = budgets(board), []
+    for field, name in _BUDGETS.items():
+        used, allowed, most = (getattr(each, field) for each in (resources, limit, whole))
+        if used > allowed:
+            less = f" (limit {allowed:,.0f})" if allowed < most else ""
+            needs.append(f"{used:,.0f} of {most:,} {name}s{less}")
+    return needs
 
 
-def _layer(node: Dense, cycles: int, lanes_before: int, board: Board, clock_hz: int) -> LayerLanes:
-    """The cheapest lanes of a layer within `cycles`, its converter included.
+@lru_cache(maxsize=8)
+def search(network: Network, board: Board, clock_hz: int, input: str = "pixels") -> Search:
+    """The search for a network's plans, kept for the next question."""
+    return Search(network, board, clock_hz, input)
 
-    Cost is the largest share of any budget plus a little of the others, so that LUTs and block
-    RAMs are traded by how scarce they are.
-    """
-    best, best_cost = None, float("inf")
-    tried = set()
-    for beats in range(1, min(node.synapses, cycles) + 1):
-        simd = -(-node.synapses // beats)
-        if simd in tried:
-            continue
-        tried.add(simd)
-        beats = -(-node.synapses // simd)
-        pe = -(-node.neurons // min(node.neurons, cycles // beats))
-        stages = _stages(simd, board, clock_hz)
-        for storage in ("logic", "block"):
-            folding = LayerLanes(simd, pe, stages, storage)
-            matrix = Matrix(
-                node.name,
-                node.name,
-                node.neurons,
-                pe,
-                1 if node.thresholds is not None else node.synapses.bit_length(),
-                synapses=node.synapses,
-                scores=node.thresholds is None,
-                folding=folding,
-            )
-            if storage == "block" and matrix.fold < 8:
-                continue
-            cost = stage_resources(matrix, board)
-            if simd != lanes_before:
-                converter = Conversion(
-                    "", None, node.synapses, simd, 1, i_lanes=min(lanes_before, node.synapses)
-                )
-                cost += stage_resources(converter, board)
-            shares = (cost.luts / board.luts, cost.ffs / board.ffs, cost.brams / board.brams)
-            weighed = max(shares) + 0.5 * sum(shares)
-            if weighed < best_cost:
-                best, best_cost = folding, weighed
-    return best
+
+class TargetError(PlanError):
+    """A target that cannot be met; `nearest` is the nearest plan that fits."""
+
+    def __init__(self, message: str, nearest: Plan):
+        super().__init__(message)
+        self.nearest = nearest
 
 
 def choose(
-    network: Network, board: Board, clock_hz: int, cycles: int, input: str = "pixels"
+    network: Network,
+    board: Board,
+    clock_hz: int,
+    cycles: int,
+    input: str = "pixels",
+    limit: Resources | None = None,
 ) -> Plan:
-    """The plan of at most `cycles` cycles a frame.
+    """The plan of at most `cycles` cycles a frame with the fewest LUTs, whether it fits or not.
 
     Parameters
     ----------
@@ -166,50 +169,65 @@ def choose(
         At least 1.
     input : str
         "pixels" or "bits".
+    limit : Resources or None
+        What may be taken; None is all that the board has.
     """
-    elements = network.type(network.input).elements
-    cycles = max(1, cycles)
-    fewest = -(-elements // min(cycles, elements))
-    now, layers = fewest, {}
-    for index, node in enumerate(network.of(Dense)):
-        folding = _layer(node, cycles, now, board, clock_hz)
-        if index == 0:
-            # Lanes that divide the first layer's make the cheapest way in.
-            simd = folding.inputs_per_beat
-            fewest = min((d for d in range(fewest, simd + 1) if simd % d == 0), default=fewest)
-        layers[node.name] = folding
-        now = folding.neurons_per_beat
-    return Plan(network, board, clock_hz, Lanes(input, fewest, layers))
+    found = search(network, board, clock_hz, input).smallest(cycles, limit)
+    return Plan(network, board, clock_hz, found.lanes)
 
 
-def _slowest(network: Network) -> int:
-    return max(node.weights.size for node in network.of(Dense))
+def meet(
+    network: Network,
+    board: Board,
+    clock_hz: int,
+    fps: float,
+    input: str = "pixels",
+    limit: Resources | None = None,
+) -> Plan:
+    """The plan of at least `fps` frames a second with the fewest LUTs.
+
+    Raises
+    ------
+    TargetError
+        When no plan that fits is that fast at this clock; with the fastest that does.
+    PlanError
+        When not even the slowest plan fits.
+    """
+    if fps <= 0:
+        raise PlanError(f"the target must be more than 0 frames a second, not {fps:g}")
+    cycles = int(clock_hz / fps)
+    try:
+        if cycles < 1:
+            raise PlanError(f"that is more than one a cycle at {clock_hz / 1e6:g} MHz")
+        plan = choose(network, board, clock_hz, cycles, input, limit).check(limit)
+        if plan.frames_per_second < fps:
+            raise PlanError(f"no plan takes fewer than {plan.cycles.per_frame:,} cycles a frame")
+        return plan
+    except PlanError as error:
+        best = fastest(network, board, clock_hz, limit, input)
+        raise TargetError(
+            f"{fps:,.0f} frames a second: {error}; the fastest that fits does "
+            f"{best.frames_per_second:,.0f}",
+            best,
+        ) from error
 
 
-def meet(network: Network, board: Board, clock_hz: int, fps: float, input: str = "pixels") -> Plan:
-    """The smallest plan of at least `fps` frames a second.
+def fastest(
+    network: Network,
+    board: Board,
+    clock_hz: int,
+    limit: Resources | None = None,
+    input: str = "pixels",
+) -> Plan:
+    """The fastest plan whose estimate is within `limit`, all of the board where that is None.
 
     Raises
     ------
     PlanError
-        When no plan is that fast at this clock, or it does not fit; with the fastest that does.
+        When not even the slowest plan fits.
     """
-    cycles = int(clock_hz / fps) if fps > 0 else 0
-    if fps <= 0:
-        raise PlanError(f"the target must be more than 0 frames a second, not {fps:g}")
-    if cycles < 1:
-        raise PlanError(
-            f"{fps:,.0f} frames a second are more than one a cycle at {clock_hz / 1e6:g} MHz"
-        )
-    plan = choose(network, board, clock_hz, cycles, input)
-    try:
-        return plan.check()
-    except PlanError as error:
-        best = fill(network, board, clock_hz, 1.0, input)
-        raise PlanError(
-            f"{fps:,.0f} frames a second: {error}; the fastest that fits does "
-            f"{best.frames_per_second:,.0f}"
-        ) from error
+    found, _ = search(network, board, clock_hz, input).fastest(limit)
+    return Plan(network, board, clock_hz, found.lanes).check(limit)
 
 
 def fill(
@@ -224,25 +242,24 @@ def fill(
     """
     if not 0 < share <= 1:
         raise PlanError(f"the share of the board must be over 0 and at most 1, not {share:g}")
+    return fastest(network, board, clock_hz, budgets(board) * share, input)
 
-    def fits(cycles):
-        plan = choose(network, board, clock_hz, cycles, input)
-        return plan if max(plan.shares.values()) <= share else None
 
-    slow = _slowest(network)
-    best = fits(slow)
-    if best is None:
-        choose(network, board, clock_hz, slow, input).check(share)
-    fast = 0  # does not fit, or is no plan
-    while slow - fast > max(1, slow // 256):
-        middle = (slow * max(1, fast)) ** 0.5 if slow > 4 * max(1, fast) else (slow + fast) / 2
-        middle = min(slow - 1, max(fast + 1, int(middle)))
-        plan = fits(middle)
-        if plan:
-            best, slow = plan, middle
-        else:
-            fast = middle
-    return best
+def _check_unit(stage: Matrix, board: Board) -> None:
+    """PlanError unless a matrix unit can be made of these lanes."""
+    folding, name = stage.folding, stage.name
+    if folding.storage not in STORAGE:
+        raise PlanError(f"{name}: storage must be {', '.join(STORAGE[:-1])} or {STORAGE[-1]}")
+    tabled = folding.storage == "table" or stage.fold == 1
+    if tabled and stage.fold > TABLE:
+        raise PlanError(f"{name}: a table has at most {TABLE} words, not {stage.fold}")
+    most = levels(folding.inputs_per_beat, board.family, stage.fold if tabled else 0)
+    if not 0 <= folding.stages <= most:
+        raise PlanError(f"{name}: stages must be in 0..{most}, not {folding.stages}")
+    if not 0 <= folding.logic_bits <= stage.weight_width:
+        raise PlanError(
+            f"{name}: logic_bits must be in 0..{stage.weight_width}, not {folding.logic_bits}"
+        )
 
 
 def from_json(path: str | Path, network: Network, board: Board, clock_hz: int) -> Plan:
@@ -264,23 +281,18 @@ def from_json(path: str | Path, network: Network, board: Board, clock_hz: int) -
             raise PlanError(f"{path}: a plan has format 1")
         layers = {name: LayerLanes(**folding) for name, folding in given.pop("layers").items()}
         lanes = Lanes(layers=layers, **given)
-        numbers = [
-            lanes.input_lanes,
-            *(n for f in layers.values() for n in list(vars(f).values())[:3]),
-        ]
+        numbers = [lanes.input_lanes]
+        for folding in layers.values():
+            numbers += [value for name, value in vars(folding).items() if name != "storage"]
         if not all(type(number) is int for number in numbers):
-            raise PlanError(f"{path}: lanes and stages must be whole numbers")
-        for name, folding in layers.items():
-            if folding.storage not in ("auto", "logic", "block"):
-                raise PlanError(f"{path}: {name}: storage must be auto, logic or block")
-            most = levels(max(1, folding.inputs_per_beat))
-            if not 0 <= folding.stages <= most:
-                raise PlanError(f"{path}: {name}: stages must be in 0..{most}")
+            raise PlanError(f"{path}: lanes, stages and bits must be whole numbers")
     except (TypeError, KeyError, AttributeError) as error:
         raise PlanError(f"{path}: not a plan ({error})") from error
     plan = Plan(network, board, clock_hz, lanes)
     try:
-        _ = plan.stages
+        for stage in plan.stages:
+            if isinstance(stage, Matrix):
+                _check_unit(stage, board)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
     return plan.check()

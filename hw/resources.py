@@ -1,138 +1,440 @@
-"""What a pipeline costs: LUTs, flip-flops and block RAMs, before anything is synthesised.
+"""What a pipeline costs: LUT sites, flip-flops, block RAMs, LUT RAM and DSPs, before synthesis.
 
-The coefficients were fitted to synthesised units of each family (`nox -s calibrate` prints the
-comparison). They serve to choose a plan and to refuse what cannot fit; the build's report shows
-the synthesised counts beside them.
+One table of coefficients a family, fitted to synthesised units (`python -m hw.calibrate` prints
+estimate beside count). They serve to choose a plan and to refuse what cannot fit; the build's
+report shows the synthesised counts beside them.
+
+A matrix unit is costed by `unit_cost`, whose lanes may be numpy arrays: the search costs every
+folding of a layer at once, and a single stage is costed by the same formula.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import gcd
+from dataclasses import dataclass, fields
+from functools import cache
+
+import numpy as np
 
 from boards.catalogue import Board
+from hw.cores.rom import rom_luts
 from hw.cores.width_converter import converter_sizes
 from hw.pipeline import Conversion, Matrix, Maximum, Stage, Thresholding
 
-__all__ = ["SHELL", "Resources", "brams", "estimate", "stage_resources"]
+__all__ = [
+    "FAMILIES",
+    "Resources",
+    "bram_width",
+    "brams",
+    "budgets",
+    "conversion_cost",
+    "estimate",
+    "lane_luts",
+    "levels_near",
+    "rom",
+    "rom_columns",
+    "shell_resources",
+    "stage_resources",
+    "unit_cost",
+]
+
+# LUTs that can serve as RAM; they are counted among the LUTs too. Sources: DS190, FPGA-DS-02012.
+_LUT_RAMS = {"xc7z020clg400-1": 17_400, "LFE5U-85F-6BG381C": 41_820}
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Counts of the target's own LUTs, flip-flops and block RAMs (halves where they split)."""
+    """Counts of the target's own elements, or arrays of counts.
+
+    Parameters
+    ----------
+    luts : float
+        LUT sites, those that serve as RAM included.
+    ffs : float
+    brams : float
+        Block RAMs, halves where they split.
+    lut_rams : float
+        Those of the LUTs that serve as RAM.
+    dsps : float
+        Multiplier blocks; no core uses any.
+    """
 
     luts: float = 0
     ffs: float = 0
     brams: float = 0
+    lut_rams: float = 0
+    dsps: float = 0
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(self.luts + other.luts, self.ffs + other.ffs, self.brams + other.brams)
+        return Resources(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __mul__(self, share: float) -> "Resources":
+        return Resources(*(getattr(self, f.name) * share for f in fields(self)))
+
+
+def budgets(board: Board) -> Resources:
+    """All that a board's part has."""
+    return Resources(board.luts, board.ffs, board.brams, _LUT_RAMS.get(board.part, 0), board.dsps)
+
+
+# Widths of the popcounts whose LUTs and levels are listed below; others lie between.
+_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512, 1024, 1536)
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Popcounts of one kind: `hw.cores.popcount.tree` of the widths `_WIDTHS`.
+
+    Parameters
+    ----------
+    luts, levels : tuple of int
+    left : float
+        Bits a lane that are left behind the first level; each other one leaves half.
+    """
+
+    luts: tuple[int, ...]
+    levels: tuple[int, ...]
+    left: float
+
+    def cost(self, width, stages) -> tuple:
+        """LUTs and flip-flops of a word, with `stages` registers; ints or arrays."""
+        width = np.asarray(width)
+        luts = np.interp(width, _WIDTHS, self.luts) * np.maximum(1, width / _WIDTHS[-1])
+        depth = np.round(np.interp(width, _WIDTHS, self.levels))
+        stages, ffs = np.minimum(stages, depth), 0.0
+        for cut in range(int(np.max(stages, initial=0))):
+            level = (cut + 1) * (depth + 1) // (stages + 1)
+            ffs = ffs + (cut < stages) * (self.left * width / 2.0 ** (level - 1) + np.log2(width))
+        return luts, ffs
 
 
 @dataclass(frozen=True)
 class _Family:
-    """LUTs of one family for each thing a pipeline is made of."""
+    """What one family takes for each thing a pipeline is made of."""
 
-    lane: float  # XNOR and its share of the popcount
-    sum_bit: float  # a bit of accumulator, adder and comparison
-    rom_words: float  # words of a one-bit ROM that one LUT holds, as yosys maps it
-    constant: float  # what a weight that never changes adds to its lane, or saves
-    ram_lut: float  # LUTs of one bit of a 32-word RAM; 0: made of flip-flops or block RAM
-    control: float  # counters and handshake of a unit
+    trees: dict[int, _Tree]  # by the greatest fold of a table; 0: the weights stream in
+    reach: int  # words that share a copy of the input; 0: all
+    sum_bit: float  # LUTs of a bit of the accumulator, comparison included
+    ram_words: int  # words of a LUT RAM
+    ram_lut: float  # LUTs of one bit of such a RAM; 0: made of flip-flops or block RAM
+    ram_most: int  # words that yosys keeps in LUT RAM before it takes a block RAM
+    control: float  # handshake of a unit; its counters take more
+    mux: tuple[float, float]  # a multiplexer of n bits: LUTs a bit, and how many fewer; at least 1
+    maximum: tuple[float, float]  # LUTs of a bit of a score that is compared, and others
+    link: float  # the serial link, the clock and the LEDs
 
 
-_FAMILIES = {
-    "xc7": _Family(lane=1.35, sum_bit=3.5, rom_words=15, constant=0, ram_lut=4 / 6, control=30),
-    "ecp5": _Family(lane=3.3, sum_bit=5, rom_words=10, constant=-1.2, ram_lut=2, control=50),
-    "ice40": _Family(lane=3.3, sum_bit=5, rom_words=10, constant=-1.2, ram_lut=0, control=50),
+_ADDERS = _Tree(
+    (1, 2, 2, 5, 6, 12, 17, 23, 32, 46, 70, 93, 176, 356, 704, 1388, 2074),
+    (1, 1, 1, 2, 2, 3, 4, 5, 5, 5, 6, 8, 7, 11, 9, 11, 12),
+    0.67,
+)
+
+FAMILIES = {
+    "xc7": _Family(
+        trees={
+            0: _Tree(
+                (1, 1, 2, 4, 6, 8, 12, 16, 23, 33, 45, 63, 123, 250, 500, 995, 1493),
+                (1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 5, 6, 6, 7, 8, 8),
+                0.5,
+            ),
+            8: _Tree(
+                (1, 2, 2, 4, 5, 7, 9, 14, 20, 26, 39, 53, 106, 209, 417, 833, 1250),
+                (1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 5, 6, 7, 7),
+                0.26,
+            ),
+            16: _Tree(
+                (1, 2, 5, 6, 9, 12, 19, 25, 39, 50, 77, 104, 206, 415, 830, 1662, 2496),
+                (1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7),
+                0.52,
+            ),
+        },
+        reach=32,
+        sum_bit=1.0,
+        ram_words=32,
+        ram_lut=4 / 6,
+        ram_most=256,
+        control=22,
+        mux=(0.42, 0),
+        maximum=(1.9, 4),
+        link=135,
+    ),
+    "ecp5": _Family(
+        trees={0: _ADDERS},
+        reach=0,
+        sum_bit=1,
+        ram_words=16,
+        ram_lut=1,
+        ram_most=256,
+        control=30,
+        mux=(0.95, 0.9),
+        maximum=(2.1, 45),
+        link=215,
+    ),
+    "ice40": _Family(
+        trees={0: _ADDERS},
+        reach=0,
+        sum_bit=1,
+        ram_words=1,
+        ram_lut=0,
+        ram_most=2,
+        control=30,
+        mux=(0.95, 0.9),
+        maximum=(3.0, 10),
+        link=215,
+    ),
 }
 
-# The serial shell, UART and clock included.
-SHELL = {
-    "xc7": Resources(250, 250),
-    "ecp5": Resources(350, 250),
-    "ice40": Resources(350, 250),
-}
+
+def levels_near(width, family: str, depth):
+    """Levels of a popcount's tree, or one more or less: quicker than to make the tree.
+
+    Parameters
+    ----------
+    width, depth : int or array of int
+        As `hw.cores.popcount.tree` has them.
+    """
+    trees = FAMILIES[family].trees
+    near = np.interp(width, _WIDTHS, trees[0].levels)
+    for limit in sorted(trees, reverse=True):
+        tabled = (np.asarray(depth) > 0) & (np.asarray(depth) <= limit)
+        near = np.where(tabled, np.interp(width, _WIDTHS, trees[limit].levels), near)
+    return np.round(near).astype(int)
 
 
-def brams(board: Board, width: int, depth: int) -> float:
+def lane_luts(family: str, table: int = 0) -> float:
+    """LUTs of a lane of a wide popcount.
+
+    Parameters
+    ----------
+    family : str
+    table : int
+        Words of the table its weights are in; 0 where they stream in. Infinite where the family
+        has no such tables.
+    """
+    trees = FAMILIES[family].trees
+    limits = [limit for limit in trees if (limit >= table > 0) or limit == table]
+    return trees[min(limits)].luts[13] / _WIDTHS[13] if limits else np.inf
+
+
+def brams(board: Board, width, depth):
     """Block RAMs of a memory of `depth` words of `width` bits, in the cheapest shape.
 
     A block RAM trades width for depth by halves. On 7-series half a RAMB36 is a RAMB18.
+
+    Parameters
+    ----------
+    width, depth : int or array of int
+        `width` at least 0, `depth` at least 1.
     """
     unit = 0.5 if board.family == "xc7" else 1
     shape_width, shape_depth = int(board.bram_width * unit), board.bram_depth
-    best = float("inf")
+    best = np.inf
     while shape_width >= 1:
-        best = min(best, unit * -(-depth // shape_depth) * -(-width // shape_width))
+        best = np.minimum(best, unit * -(-depth // shape_depth) * -(-width // shape_width))
         shape_width, shape_depth = shape_width // 2, shape_depth * 2
     return best
 
 
-def _rom_bit(depth: int, family: _Family) -> float:
-    """LUTs of one bit of ROM; a shallow one dissolves into the logic behind it."""
-    if depth >= 8:
-        return depth / family.rom_words
-    return family.constant + (8 / family.rom_words - family.constant) * (depth - 1) / 7
+def bram_width(board: Board, count: float, depth):
+    """Bits of the widest word of a memory of `depth` words, an int or an array, in `count`."""
+    unit = 0.5 if board.family == "xc7" else 1
+    shape_width, shape_depth = int(board.bram_width * unit), board.bram_depth
+    best = 0
+    while shape_width >= 1:
+        best = np.maximum(best, int(count / unit) // -(-depth // shape_depth) * shape_width)
+        shape_width, shape_depth = shape_width // 2, shape_depth * 2
+    return best
 
 
-def _matrix(stage: Matrix, board: Board) -> Resources:
-    family, folding = _FAMILIES[board.family], stage.folding
-    simd, pe = folding.inputs_per_beat, folding.neurons_per_beat
-    lanes = simd * pe
-    bits = stage.synapses.bit_length()
+@cache
+def _column(depth: int, family: str) -> int:
+    return rom_luts(depth, 1, family)
 
-    luts = family.lane * lanes + family.control
-    ffs = 0.35 * lanes * folding.stages + simd + 40
-    memory = 0.0
 
-    # Accumulators where a neuron takes several beats, else only the comparison.
-    luts += family.sum_bit * pe * bits * (1 if stage.beats_per_vector > 1 else 0.4)
-    ffs += pe * (stage.width + (bits if stage.beats_per_vector > 1 else 0))
+def _each(function, values) -> np.ndarray:
+    """The function of each integer of an array, asked once for those that are equal."""
+    distinct, where = np.unique(values, return_inverse=True)
+    return np.array([function(int(value)) for value in distinct])[where].reshape(np.shape(values))
 
-    if stage.fold > 1:
-        if folding.storage == "block":
-            memory += brams(board, lanes, stage.fold)
-        else:
-            luts += lanes * _rom_bit(stage.fold, family)
-            ffs += lanes if stage.fold > 4 else 0
-    if stage.groups > 1 and not stage.scores:
-        luts += pe * bits * max(0.0, _rom_bit(stage.groups, family))
-    if stage.groups > 1:  # two banks of input
-        depth = 2 * stage.beats_per_vector
+
+def rom_columns(depth, width):
+    """Columns of a ROM that differ, of ints or arrays.
+
+    Few words make few columns; equal ones are shared in parts of 128.
+    """
+    kinds = 2.0 ** np.minimum(depth, 40)
+    part = np.clip(width, 1, 128)
+    return width * np.minimum(1, -np.expm1(-part / kinds) * kinds / part)
+
+
+def rom(depth, width, family: str):
+    """LUTs of a ROM of `depth` words of `width` bits, ints or arrays."""
+    return rom_columns(depth, width) * _each(lambda words: _column(words, family), depth)
+
+
+def unit_cost(
+    board: Board,
+    *,
+    synapses: int,
+    neurons: int,
+    scores: bool,
+    simd,
+    pe,
+    stages,
+    storage: str,
+    logic_bits=0,
+) -> Resources:
+    """What a matrix unit costs.
+
+    Parameters
+    ----------
+    synapses, neurons : int
+    scores : bool
+        The unit yields counts and compares nothing.
+    simd, pe, stages : int or arrays of int that broadcast
+        Synapses and neurons a cycle, and register levels inside.
+    storage : str
+        As in `LayerLanes`; "table" costs infinity where the fold is over 16 or the family
+        has no such tables.
+    logic_bits : int
+        With "block", weights a cycle that are in LUT ROM all the same.
+    """
+    family = FAMILIES[board.family]
+    simd, pe, stages = np.asarray(simd), np.asarray(pe), np.asarray(stages)
+    beats, groups = -(-synapses // simd), -(-neurons // pe)
+    fold, lanes = beats * groups, simd * pe
+    total = (synapses + 1).bit_length() + (0 if scores else 1)  # bits of an accumulator
+    result = synapses.bit_length() if scores else 1
+    luts, ffs, memory, lut_rams = family.control + 4 * np.log2(fold), 60.0, 0.0, 0.0
+
+    # XNOR and popcount, with the weights in its first level or streaming in.
+    if storage == "table":
+        word = (np.full(fold.shape, np.inf), 0.0)
+    else:
+        word = family.trees[0].cost(simd, stages)
+    for limit in sorted(family.trees, reverse=True):
+        if limit:
+            tabled = (fold <= limit) & ((storage == "table") | (fold == 1))
+            made = family.trees[limit].cost(simd, stages)
+            word = tuple(
+                np.where(tabled, ours, other) for ours, other in zip(made, word, strict=True)
+            )
+            if limit <= 8:
+                luts = luts + np.where(tabled, simd / 2, 0)  # parities
+    luts, ffs = luts + word[0] * pe, ffs + word[1] * pe
+    ffs = ffs + simd * (-(-pe // family.reach) if family.reach else 1)
+    if storage != "table":
+        in_logic = np.minimum(logic_bits, lanes) if storage == "block" else lanes
+        memory = np.where(fold > 1, brams(board, lanes - in_logic, fold), 0)
+        luts = luts + rom(fold, in_logic, board.family)
+        words = rom_columns(fold, in_logic) + lanes - in_logic
+        ffs = ffs + np.where(fold > 1, words, 0)
+
+    # Accumulators, which count from the threshold below 0.
+    alone = 0 if scores else np.where(groups > 1, total, (total - 2) / 3)
+    luts = luts + pe * np.where(beats > 1, total, alone) * family.sum_bit
+    ffs = ffs + np.where(beats > 1, pe * total, 0)
+    if not scores:
+        luts = luts + rom(groups, pe * total, board.family)
+        ffs = ffs + np.where(groups > 1, rom_columns(groups, pe * total), 0)
+
+    # The results under way, and two banks of input where groups of neurons take turns.
+    depth = 2 * 2 ** np.ceil(np.log2(beats))
+    for width, words, there in (
+        (result * pe, -(-(stages + 4) // beats), True),
+        (simd, depth, groups > 1),
+    ):
+        small = there & (words <= family.ram_most)
         if family.ram_lut:
-            luts += simd * family.ram_lut * -(-depth // 32)
-        elif depth <= 2:
-            luts += simd
-            ffs += depth * simd
+            ram = np.where(small, width * family.ram_lut * -(-words // family.ram_words), 0)
+            luts, lut_rams = luts + ram, lut_rams + ram
         else:
-            memory += brams(board, simd, depth)
-    return Resources(luts, ffs, memory)
+            luts, ffs = luts + np.where(small, width, 0), ffs + np.where(small, words * width, 0)
+        memory = memory + np.where(there & ~small, brams(board, width, words), 0)
+    ffs = ffs + simd
+    return Resources(luts, ffs, memory, lut_rams)
 
 
-def _conversion(stage: Conversion) -> Resources:
-    capacity, step, last_step = converter_sizes(stage.elements, stage.i_lanes, stage.lanes)
-    positions = (capacity - max(step, last_step)) // gcd(stage.i_lanes, stage.lanes) + 1
-    bits = capacity * stage.width
-    return Resources(luts=bits * (1 + min(positions, stage.i_lanes) / 3) + 20, ffs=bits + 10)
+@cache
+def conversion_cost(
+    family: str, elements: int, i_lanes: int, lanes: int, width: int = 1
+) -> Resources:
+    """What a width converter costs; nothing where both sides are equal."""
+    if i_lanes == lanes:
+        return Resources()
+    capacity, _, _ = converter_sizes(elements, i_lanes, lanes)
+    row, less = FAMILIES[family].mux
+    chosen = max(1, row * (capacity // lanes) - less)  # LUTs for one bit of the output
+    luts = lanes * width * chosen + 1.1 * capacity / i_lanes + 20
+    return Resources(luts=luts, ffs=capacity * width + 24)
+
+
+def shell_resources(board: Board, elements: int, width: int, lanes: int) -> Resources:
+    """What is around a pipeline: serial link, buffer of a frame, conversion of bytes to beats.
+
+    Parameters
+    ----------
+    elements : int
+        Elements of a frame.
+    width : int
+        Bits of an element.
+    lanes : int
+        Elements a beat that the pipeline takes.
+    """
+    family = FAMILIES[board.family]
+    bits = 8 * -(-elements // 8) if width == 1 else 8 * elements
+    if bits // 8 <= family.ram_most:
+        ram = 8 * family.ram_lut * -(-(bits // 8) // family.ram_words)
+        fifo = Resources(luts=ram, lut_rams=ram)
+    else:
+        fifo = Resources(brams=float(brams(board, 8, bits // 8)))
+    i_lanes = min(8, elements) if width == 1 else 1
+    return (
+        Resources(family.link, 170)
+        + fifo
+        + conversion_cost(board.family, elements, i_lanes, lanes, width)
+    )
+
+
+def _threshold_luts(stage: Thresholding, board: Board) -> float:
+    """LUTs of one lane."""
+    values = set(stage.thresholds)
+    if len(values) > 1:
+        return stage.i_width * (0.3 + 0.5 * stage.beats / 8)
+    (value,) = values
+    zeros = (value & -value).bit_length() - 1 if value else stage.i_width
+    return -(-max(0, stage.i_width - zeros - 1) // (board.lut_inputs - 1))
 
 
 def stage_resources(stage: Stage, board: Board) -> Resources:
     """The estimate for one stage on a board."""
     match stage:
         case Matrix():
-            return _matrix(stage, board)
+            folding = stage.folding
+            cost = unit_cost(
+                board,
+                synapses=stage.synapses,
+                neurons=stage.neurons,
+                scores=stage.scores,
+                simd=folding.inputs_per_beat,
+                pe=folding.neurons_per_beat,
+                stages=folding.stages,
+                storage=folding.storage,
+                logic_bits=folding.logic_bits,
+            )
+            return Resources(*(float(getattr(cost, f.name)) for f in fields(cost)))
         case Conversion():
-            return _conversion(stage)
+            return conversion_cost(
+                board.family, stage.elements, stage.i_lanes, stage.lanes, stage.width
+            )
         case Thresholding():
-            constant = len(set(stage.thresholds)) == 1
-            words = 1 if constant else stage.beats / 8
-            return Resources(luts=stage.lanes * stage.i_width * (0.3 + 0.5 * words))
+            return Resources(luts=stage.lanes * _threshold_luts(stage, board))
         case Maximum():
-            luts = 2 * stage.i_lanes * (stage.i_width + 2) + 3 * stage.i_width
-            return Resources(luts=luts, ffs=stage.i_width + 16)
+            lane, control = FAMILIES[board.family].maximum
+            luts = lane * stage.i_width * stage.i_lanes + control
+            return Resources(luts=luts, ffs=1.4 * stage.i_width * stage.i_lanes + 15)
     return Resources()
 
 
 def estimate(stages: Sequence[Stage], board: Board) -> Resources:
-    """The estimate for a pipeline and the serial shell around it."""
-    return sum((stage_resources(stage, board) for stage in stages), SHELL[board.family])
+    """The estimate for a pipeline, without what is around it."""
+    return sum((stage_resources(stage, board) for stage in stages), Resources())

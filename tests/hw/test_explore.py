@@ -1,9 +1,13 @@
+import re
+from dataclasses import replace
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
 
 from boards.catalogue import board
 from hw import explore, plan
+from hw.resources import budgets
 from sw import zoo
 from sw.artefact import load
 
@@ -25,11 +29,74 @@ def test_table_and_lanes(tmp_path, capsys):
 @pytest.mark.parametrize("target", ["pynq", "icebreaker"])
 def test_frontier_rises(target):
     part, network = board(target), load(zoo.path("digits-tiny")).network
-    plans = explore.frontier(network, part, part.clock_hz, "pixels")
-    assert len(plans) > 2
-    for smaller, larger in pairwise(plans):
-        assert larger.cycles.per_frame < smaller.cycles.per_frame
-        assert max(larger.shares.values()) > max(smaller.shares.values())
+    limit = budgets(part)
+    front = explore.frontier(plan.search(network, part, part.clock_hz), limit)
+    assert len(front) > 10
+    assert front[-1].cycles == plan.fastest(network, part, part.clock_hz).cycles.per_frame
+    for smaller, larger in pairwise(front):
+        assert larger.cycles < smaller.cycles
+        assert larger.resources.luts > smaller.resources.luts
+    assert all(found.fits(limit) for found in front)
+
+
+def test_what_binds(capsys):
+    """The pace's layers, and what the next faster plan is short of, by asking for it."""
+    args = ["--board", "pynq", "--model", "mnist-lfc", "--clock", "100", "--luts", "0.75"]
+    assert explore.main(args) == 0
+    out = capsys.readouterr().out
+    pynq, network = board("pynq"), load(zoo.path("mnist-lfc")).network
+    limit = replace(budgets(pynq), luts=39_900.0)
+    made = plan.fastest(network, pynq, 100_000_000, limit)
+    assert f"{made.cycles.per_frame:,} cycles" in out
+    assert f"{made.cycles.binding}" in out.split("what binds:")[1]
+    (needed,) = re.findall(r"would take ([\d,]+) of 53,200 LUTs \(limit 39,900\)", out)
+    assert int(needed.replace(",", "")) > 39_900
+    assert "with 140 block RAMs of 140" in out
+    assert "pynq's own oscillator cannot make 100 MHz: hw.build will refuse" in out
+    # 2,910,208 bits over 140 block RAMs of 72 bits a cycle.
+    assert re.search(r"weights in block RAM +289 +346,021", out)
+
+
+def test_a_missed_target_gets_the_nearest_plan(tmp_path, capsys):
+    lanes = tmp_path / "lanes.json"
+    args = ["--board", "pynq", "--model", "mnist-sfc", "--target-fps", "50e6"]
+    assert explore.main([*args, "--write", str(lanes)]) == 1
+    out, err = capsys.readouterr()
+    pynq, network = board("pynq"), load(zoo.path("mnist-sfc")).network
+    made = plan.from_json(lanes, network, pynq, pynq.clock_hz)
+    assert made == plan.fastest(network, pynq, pynq.clock_hz)
+    assert f"{made.frames_per_second:,.0f} images/s" in out
+    assert "50,000,000 frames a second" in err and len(err.splitlines()) == 1
+    assert err.rstrip().endswith(f"the fastest that fits does {made.frames_per_second:,.0f}")
+
+
+def test_smallest(capsys):
+    assert explore.main(["--board", "icebreaker", "--smallest"]) == 0
+    smallest = _luts(capsys.readouterr().out)
+    assert explore.main(["--board", "icebreaker", "--target-fps", "100000"]) == 0
+    assert smallest < _luts(capsys.readouterr().out)
+
+
+def _luts(out):
+    return int(re.search(r"^ all .*?([\d,]+) +[\d,]+ +[\d.]+ *$", out, re.M)[1].replace(",", ""))
+
+
+def test_shares_limit_what_is_taken(tmp_path, capsys):
+    lanes = tmp_path / "lanes.json"
+    args = ["--board", "pynq", "--model", "mnist-sfc", "--fill", "0.5", "--brams", "0.1"]
+    assert explore.main([*args, "--write", str(lanes)]) == 0
+    pynq, network = board("pynq"), load(zoo.path("mnist-sfc")).network
+    shares = plan.from_json(lanes, network, pynq, pynq.clock_hz).shares
+    assert shares["block RAM"] <= 0.1 and 0.4 < shares["LUT"] <= 0.5
+
+
+def test_plot_is_written(tmp_path, capsys):
+    picture = tmp_path / "front.svg"
+    assert explore.main(["--board", "icebreaker", "--plot", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert f"plot written to {picture}" in out
+    circles = ElementTree.parse(picture).getroot().findall("{*}circle")
+    assert len(circles) > 10
 
 
 @pytest.mark.parametrize(
@@ -37,7 +104,8 @@ def test_frontier_rises(target):
     [
         (["--board", "pinq"], "unknown board 'pinq'"),
         (["--board", "icebreaker", "--model", "mnist-lfc"], "does not fit icebreaker"),
-        (["--board", "pynq", "--clock", "99"], "cannot make 99 MHz"),
+        (["--board", "pynq", "--fill", "1.5"], "--fill must be over 0 and at most 1, not 1.5"),
+        (["--board", "pynq", "--clock", "0"], "--clock must be over 0 MHz, not 0"),
         (["--board", "pynq", "--write", "/nowhere/at/all"], "cannot write /nowhere/at/all"),
     ],
 )

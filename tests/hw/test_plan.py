@@ -54,10 +54,14 @@ def test_the_default_model_fits_every_board(tiny):
 
 
 def test_refusals_have_numbers(sfc):
-    with pytest.raises(PlanError, match=r"does not fit icebreaker.*about [\d,]+ of 30 block RAMs"):
+    with pytest.raises(PlanError, match=r"does not fit icebreaker.*about [\d,]+ of 5,280 LUTs"):
         plan.fill(sfc, ICEBREAKER, ICEBREAKER.clock_hz, 1.0)
-    with pytest.raises(PlanError, match=r"30,000,000 frames .* LUTs.*; the fastest that fits does"):
+    missed = r"30,000,000 frames .* of 53,200 LUTs.*; the fastest that fits does [\d,]+$"
+    with pytest.raises(plan.TargetError, match=missed) as refusal:
         plan.meet(sfc, PYNQ, 62_500_000, 30e6)
+    nearest = refusal.value.nearest
+    assert nearest == plan.fastest(sfc, PYNQ, 62_500_000)
+    assert f"does {nearest.frames_per_second:,.0f}" in str(refusal.value)
     with pytest.raises(PlanError, match=r"more than one a cycle at 62\.5 MHz"):
         plan.meet(sfc, PYNQ, 62_500_000, 63e6)
     with pytest.raises(PlanError, match="must be more than 0 frames a second, not -1"):
@@ -90,14 +94,30 @@ def test_json_round_trip(sfc, tmp_path):
         (lambda p: p["layers"].update(hidden9=p["layers"]["hidden1"]), "no layer 'hidden9'"),
         (lambda p: p["layers"]["hidden0"].update(inputs_per_beat=785), r"1\.\.784, not 785"),
         (lambda p: p["layers"]["hidden0"].update(neurons_per_beat=2.5), "must be whole numbers"),
-        (lambda p: p["layers"]["hidden0"].update(storage="tape"), "auto, logic or block"),
+        (lambda p: p["layers"]["hidden0"].update(logic_bits=True), "must be whole numbers"),
+        (
+            lambda p: p["layers"]["scores"].update(
+                inputs_per_beat=16, neurons_per_beat=3, logic_bits=49
+            ),
+            r"scores: logic_bits must be in 0\.\.48, not 49",
+        ),
+        (
+            lambda p: p["layers"]["scores"].update(
+                inputs_per_beat=15, neurons_per_beat=10, storage="table"
+            ),
+            "scores: a table has at most 16 words, not 18",
+        ),
+        (
+            lambda p: p["layers"]["hidden0"].update(storage="tape"),
+            "storage must be table, logic or block",
+        ),
         (
             lambda p: p["layers"]["hidden0"].update(stages=99),
             r"stages must be in",
         ),
         (
             lambda p: [
-                f.update(inputs_per_beat=256, neurons_per_beat=256, storage="logic")
+                f.update(inputs_per_beat=256, neurons_per_beat=256, stages=0, storage="logic")
                 for name, f in p["layers"].items()
                 if name != "scores"
             ],
