@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Instance, Module, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,6 +24,15 @@ __all__ = ["LATENCY", "Rom", "rom_luts"]
 
 # Cycles from an address to its word: a register behind the address, one behind the word.
 LATENCY = 2
+
+# A RAMB36E1 as a simple dual port memory, of which only the read port is used.
+_RAMB36_WIDTH, _RAMB36_DEPTH = 72, 512
+_RAMB36_OUTPUTS = ("DOADO", "DOBDO", "DOPADOP", "DOPBDOP")
+_RAMB36_UNUSED = {
+    **{"CLKBWRCLK": 1, "ENBWREN": 1, "ADDRBWRADDR": 16, "WEA": 4, "WEBWE": 8},
+    **{"DIADI": 32, "DIBDI": 32, "DIPADIP": 4, "DIPBDIP": 4, "REGCEAREGCE": 1, "REGCEB": 1},
+    **{"RSTRAMARSTRAM": 1, "RSTRAMB": 1, "RSTREGARSTREG": 1, "RSTREGB": 1},
+}
 
 # How many LUTs hang on one copy of the address register.
 _LOADS = 128
@@ -231,8 +240,8 @@ class Rom(wiring.Component):
     register, both in LUTs and in block RAM. There is no enable and no reset.
 
     In LUTs a column of 64 words takes one LUT6, or four LUT4 on ECP5 and six on iCE40: `rom_luts`.
-    Block RAM is left to synthesis, which on 7-series reads 72 bits a cycle from a RAMB36E1 of up to
-    512 words (36 from half of it), on ECP5 36 from a DP16KD.
+    On 7-series a RAMB36E1 of up to 512 words gives 72 bits a cycle; what does not fill one, and
+    block RAM of other families, is left to synthesis (ECP5: 36 bits of a DP16KD).
 
     Parameters
     ----------
@@ -306,14 +315,14 @@ class Rom(wiring.Component):
             logic, width = self._logic_bits, self._width
             read = self._columns(m, logic)
 
-            # What fills blocks of 7-series goes apart: yosys would take twice as many halves.
-            whole = width
-            if self._family == "xc7" and self.depth <= 512:
-                whole = logic + (width - logic) // 72 * 72
-            for name, low, high in (("block", logic, whole), ("rest", whole, width)):
-                if low < high:
-                    attrs = {"rom_style": "block"}
-                    read.append(self._memory(m, low, high, name, attrs=attrs))
+            # Whole RAMB36E1s are instantiated: yosys takes seconds to infer each of them.
+            if self._family == "xc7" and self.depth <= _RAMB36_DEPTH:
+                while width - logic >= _RAMB36_WIDTH:
+                    read.append(self._ramb36(m, logic))
+                    logic += _RAMB36_WIDTH
+            if logic < width:
+                attrs = {"rom_style": "block"}
+                read.append(self._memory(m, logic, width, "block", attrs=attrs))
             m.d.comb += self.data.eq(Cat(read))
 
         return m
@@ -331,6 +340,36 @@ class Rom(wiring.Component):
         word = Signal(high - low, name=f"{name}_word", reset_less=True)
         m.d.comb += port.addr.eq(self.address)
         m.d.sync += word.eq(port.data)
+        return word
+
+    def _ramb36(self, m, low) -> Value:
+        """72 bits of the words in a RAMB36E1, and a register behind it.
+
+        Of a word the lower 64 bits are data and the upper 8 parity, INIT_xx holds the data of four
+        words and INITP_xx the parity of 32, the first word lowest (UG473, "Block RAM Attributes").
+        """
+        data, parity = 0, 0
+        for row, word in enumerate(self._words):
+            data |= (word >> low & (1 << 64) - 1) << 64 * row
+            parity |= (word >> low + 64 & 0xFF) << 8 * row
+        inits = {f"p_INIT_{k:02X}": Const(data >> 256 * k, 256) for k in range(128)}
+        inits |= {f"p_INITP_{k:02X}": Const(parity >> 256 * k, 256) for k in range(16)}
+        read = [Signal(32), Signal(32), Signal(4), Signal(4)]
+        m.submodules[f"block_{low}"] = Instance(
+            "RAMB36E1",
+            p_RAM_MODE="SDP",
+            p_READ_WIDTH_A=_RAMB36_WIDTH,
+            p_DOA_REG=0,
+            p_DOB_REG=0,
+            **inits,
+            i_CLKARDCLK=ClockSignal(),
+            i_ENARDEN=Const(1, 1),
+            i_ADDRARDADDR=Cat(Const(0, 6), self.address, Const(0, 10 - len(self.address))),
+            **{f"o_{port}": bits for port, bits in zip(_RAMB36_OUTPUTS, read, strict=True)},
+            **{f"i_{port}": Const(0, bits) for port, bits in _RAMB36_UNUSED.items()},
+        )
+        word = Signal(_RAMB36_WIDTH, reset_less=True)
+        m.d.sync += word.eq(Cat(read))
         return word
 
     def _columns(self, m, columns) -> list[Value]:
