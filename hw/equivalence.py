@@ -111,18 +111,16 @@ def prove(case: Case) -> None:
     yosys = require_tool("yosys", need="a proof")
     own = cells(case.family) if case.family in _MODELS else {}
     models = [f"+/{_MODELS[case.family]}/cells_sim.v", *own] if case.family in _MODELS else []
-    script = "; ".join(
-        [
-            "read_rtlil design.il",
-            *(f"read_verilog -overwrite -defer {name}" for name in models),
-            "read_verilog -sv miter.v specification.v",
-            "hierarchy -check -top miter; proc -norom; flatten; opt_clean",
-            "setundef -undriven -anyseq; opt",
-            "techmap -map wire.v; techmap; opt; select -assert-none t:$_*FF*_ t:$*ff",
-            "abc -g AND -script collapse.abc",
-            "sat -verify -show-inputs -prove differs 0",
-        ]
-    )
+    script = [
+        "read_rtlil design.il",
+        *(f"read_verilog -overwrite -defer {name}" for name in models),
+        "read_verilog -sv miter.v specification.v",
+        "hierarchy -check -top miter; proc -norom; flatten; opt_clean",
+        "setundef -undriven -anyseq; opt",
+        "techmap -map wire.v; techmap; opt; select -assert-none t:$_*FF*_ t:$*ff",
+    ]
+    collapse = "abc -g AND -script collapse.abc"
+    verdict = "sat -verify -show-inputs -prove differs 0"
     # yosys from pip sees the working folder, not /tmp.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".proof-") as name:
         folder = Path(name)
@@ -133,9 +131,13 @@ def prove(case: Case) -> None:
         (folder / "collapse.abc").write_text("strash; collapse; strash\n")
         for file, text in own.items():
             (folder / file).write_text(text)
-        command = [yosys, "-q", "-l", "log", "-p", script]
-        failed = subprocess.run(command, cwd=folder, capture_output=True).returncode
-        log = (folder / "log").read_text() if (folder / "log").exists() else ""
+        # A miter that is not 0 may have more cubes than abc takes; then SAT alone finds an example.
+        for steps in ([*script, collapse, verdict], [*script, verdict]):
+            command = [yosys, "-q", "-l", "log", "-p", "; ".join(steps)]
+            failed = subprocess.run(command, cwd=folder, capture_output=True).returncode
+            log = (folder / "log").read_text() if (folder / "log").exists() else ""
+            if "SAT proof finished" in log or "ABC" not in log:
+                break
     if "SAT proof finished - model found: FAIL!" in log:
         found = dict(re.findall(r"^ +\\(\w+) +\S+ +\S+ +([01]+)$", log, re.MULTILINE))
         example = ", ".join(f"{name} = {bits}'b{found[name]}" for name, bits in case.inputs.items())

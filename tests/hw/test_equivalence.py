@@ -39,6 +39,14 @@ def test_cells_are_proven_too():
         prove(replace(cells, design=wrong))
 
 
+def test_an_example_is_found_where_abc_gives_up():
+    case = popcounts("xc7", [24])["popcount of 24 lanes for xc7 as plain logic"]
+    wrong = case.specification.replace("+: 5] = count", "+: 5] = count ^ ^(i & w)")
+    assert wrong != case.specification
+    with pytest.raises(PopstreamError, match=r"not what is specified, .* w = 24'b[01]{24}$"):
+        prove(replace(case, specification=wrong))
+
+
 def test_what_is_not_legal_may_differ():
     case = popcounts("xc7", [2])["popcount of 2 lanes with one of 3 known words for xc7 as cells"]
     prove(case)
@@ -57,8 +65,10 @@ def test_an_output_that_nothing_drives_is_not_proven():
             wire width 6 output 4 \o
         end
     """
+    zero = re.sub(r"count = count \+ .*", "count = 0;", case.specification)
+    assert zero != case.specification
     with pytest.raises(PopstreamError, match="not what is specified"):
-        prove(replace(case, design=undriven))
+        prove(replace(case, design=undriven, specification=zero))
 
 
 def test_a_failure_of_yosys_is_no_proof():
