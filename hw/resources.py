@@ -85,12 +85,12 @@ class _Tree:
 
     Parameters
     ----------
-    luts, levels : tuple of int
+    luts, levels : tuple of float
     left : float
         Bits a lane that are left behind the first level; each other one leaves half.
     """
 
-    luts: tuple[int, ...]
+    luts: tuple[float, ...]
     levels: tuple[int, ...]
     left: float
 
@@ -102,7 +102,9 @@ class _Tree:
         stages, ffs = np.minimum(stages, depth), 0.0
         for cut in range(int(np.max(stages, initial=0))):
             level = (cut + 1) * (depth + 1) // (stages + 1)
-            ffs = ffs + (cut < stages) * (self.left * width / 2.0 ** (level - 1) + np.log2(width))
+            ffs = ffs + (cut < stages) * (
+                self.left * width / 2.0 ** (level - 1) + 0.4 * np.log2(width)
+            )
         return luts, ffs
 
 
@@ -122,11 +124,12 @@ class _Family:
     link: float  # the serial link, the clock and the LEDs
 
 
-_ADDERS = _Tree(
-    (1, 2, 2, 5, 6, 12, 17, 23, 32, 46, 70, 93, 176, 356, 704, 1388, 2074),
-    (1, 1, 1, 2, 2, 3, 4, 5, 5, 5, 6, 8, 7, 11, 9, 11, 12),
-    0.67,
-)
+def _adders(lut4: float) -> _Tree:
+    """Trees of plain adders, of which LUT4s take so many for a counter's bit."""
+    bits = (1, 2, 2, 5, 6, 12, 17, 23, 32, 46, 70, 93, 176, 356, 704, 1388, 2074)
+    levels = (1, 1, 1, 2, 2, 3, 4, 5, 5, 5, 6, 8, 7, 11, 9, 11, 12)
+    return _Tree(tuple(lut4 * many for many in bits), levels, 0.67)
+
 
 FAMILIES = {
     "xc7": _Family(
@@ -158,21 +161,21 @@ FAMILIES = {
         link=135,
     ),
     "ecp5": _Family(
-        trees={0: _ADDERS},
+        trees={0: _adders(2.3), 1: _adders(1.4)},
         reach=0,
-        sum_bit=1,
+        sum_bit=2.0,
         ram_words=16,
-        ram_lut=1,
-        ram_most=256,
+        ram_lut=1.5,
+        ram_most=64,
         control=30,
         mux=(0.95, 0.9),
         maximum=(2.1, 45),
         link=215,
     ),
     "ice40": _Family(
-        trees={0: _ADDERS},
+        trees={0: _adders(1.85), 1: _adders(0.75)},
         reach=0,
-        sum_bit=1,
+        sum_bit=2.0,
         ram_words=1,
         ram_lut=0,
         ram_most=2,
@@ -337,19 +340,20 @@ def unit_cost(
         luts = luts + rom(groups, pe * total, board.family)
         ffs = ffs + np.where(groups > 1, rom_columns(groups, pe * total), 0)
 
-    # The results under way, and two banks of input where groups of neurons take turns.
+    # The results under way, which are read at once and so never in block RAM; and two banks of
+    # input where groups of neurons take turns.
     depth = 2 * 2 ** np.ceil(np.log2(beats))
-    for width, words, there in (
-        (result * pe, -(-(stages + 4) // beats), True),
-        (simd, depth, groups > 1),
+    for width, words, there, small in (
+        (result * pe, -(-(stages + 4) // beats), True, True),
+        (simd, depth, groups > 1, depth <= family.ram_most),
     ):
-        small = there & (words <= family.ram_most)
+        near, far = there & small, there & ~np.asarray(small)
         if family.ram_lut:
-            ram = np.where(small, width * family.ram_lut * -(-words // family.ram_words), 0)
+            ram = np.where(near, width * family.ram_lut * -(-words // family.ram_words), 0)
             luts, lut_rams = luts + ram, lut_rams + ram
         else:
-            luts, ffs = luts + np.where(small, width, 0), ffs + np.where(small, words * width, 0)
-        memory = memory + np.where(there & ~small, brams(board, width, words), 0)
+            luts, ffs = luts + np.where(near, width, 0), ffs + np.where(near, words * width, 0)
+        memory = memory + np.where(far, brams(board, width, words), 0)
     ffs = ffs + simd
     return Resources(luts, ffs, memory, lut_rams)
 

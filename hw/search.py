@@ -17,11 +17,12 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import cache, cached_property
+from math import inf
 
 import numpy as np
 
 from boards.catalogue import Board
-from hw.cores.popcount import levels
+from hw import delay
 from hw.pipeline import Lanes, LayerLanes, Maximum, Thresholding
 from hw.resources import (
     Resources,
@@ -43,10 +44,8 @@ __all__ = ["Found", "Search", "registers"]
 # Where a layer's weights may be; "whole" is block RAM in full width, and LUT ROM.
 STORAGES = ("table", "logic", "block", "whole")
 
-# Nanoseconds of one popcount level with its routing: on 7-series two LUTs and a carry chain.
-_LEVEL_NS = {"xc7": 3.3, "ecp5": 2.2, "ice40": 4.0}
-# The slowest clock that pipelines are laid out for.
-_LEAST_HZ = {"xc7": 150_000_000, "ecp5": 0, "ice40": 0}
+# Nanoseconds of one popcount level with its routing, about; on 7-series each has its register.
+_LEVEL_NS = {"xc7": inf, "ecp5": 4.5, "ice40": 9.0}
 
 # Where a resource is in the arrays below: the order of `Resources`.
 _LUT, _FF, _BRAM, _LUT_RAM = range(4)
@@ -55,11 +54,7 @@ _PRICES = np.geomspace(1, 4096, 1025)  # LUTs for one block RAM
 
 
 def registers(levels, board: Board, clock_hz: int):
-    """Register levels that keep a popcount of so many levels, an int or an array, within a clock.
-
-    Behind the last level comes the accumulator, which counts as one more.
-    """
-    clock_hz = max(clock_hz, _LEAST_HZ[board.family])
+    """About how many registers `hw.delay.stages` gives popcounts of so many levels, an array."""
     per_stage = max(1, int(0.9e9 / clock_hz / _LEVEL_NS[board.family]))
     return np.minimum(levels, -(-(levels + 1) // per_stage) - 1)
 
@@ -124,8 +119,8 @@ class _Layer:
     def folding(self, storage: str, s: int, p: int, logic_bits: int) -> LayerLanes:
         """The lanes of a folding by index, its registers counted exactly."""
         simd, fold = int(self.simd[s]), int(self.fold[s, p])
-        exact = levels(simd, self._board.family, int(self._depth(storage, fold)))
-        stages = int(registers(exact, self._board, self._clock_hz))
+        depth = int(self._depth(storage, fold))
+        stages = delay.stages(simd, self._board.family, self._clock_hz, depth)
         return LayerLanes(simd, int(self.pe[p]), stages, storage, logic_bits)
 
 

@@ -93,7 +93,7 @@ def test_what_is_found_is_what_the_plan_takes(sfc, target, cycles):
     assert made.resources.luts == pytest.approx(found.resources.luts, rel=0.01)
     assert made.resources.brams == pytest.approx(found.resources.brams)
     assert made.resources.lut_rams == pytest.approx(found.resources.lut_rams, rel=0.3)
-    assert made.resources.ffs == pytest.approx(found.resources.ffs, rel=0.1)
+    assert made.resources.ffs == pytest.approx(found.resources.ffs, rel=0.15)
 
 
 @pytest.mark.parametrize("cycles", [64, 100, 150, 200, 256])
