@@ -97,15 +97,15 @@ def _popcount(name: str, lanes: int, most: float) -> Row:
     return replace(row, target=f"at most {most:g} LUT", met=row.lut <= most)
 
 
-def _unit(simd: int, pe: int, fold: int, storage: str) -> Measured:
-    """A unit of random weights, thresholds near the middle, that takes `fold` cycles a vector.
+def _unit(simd: int, pe: int, beats: int, groups: int, storage: str) -> Measured:
+    """A unit of random weights, with thresholds near the middle and its stream interfaces.
 
-    It has its stream interfaces and, where it has several groups of neurons, its input buffer.
-    With block RAM for the weights what is left in LUTs is what streamed weights would leave.
+    With weights in block RAM what is left in LUTs is what streamed weights would leave. With one
+    group all neurons are done at once; with several the unit holds its input in two banks and has
+    a ROM of thresholds.
     """
     rng = np.random.default_rng(0)
-    beats = 4 if fold % 4 == 0 else 1
-    neurons, synapses = pe * (fold // beats), simd * beats
+    neurons, synapses = pe * groups, simd * beats
     weights = rng.integers(0, 2, (neurons, synapses))
     thresholds = synapses // 2 + rng.integers(-synapses // 10, synapses // 10 + 1, neurons)
     unit = MatrixUnit(
@@ -113,23 +113,33 @@ def _unit(simd: int, pe: int, fold: int, storage: str) -> Measured:
         thresholds=thresholds,
         inputs_per_beat=simd,
         neurons_per_beat=pe,
-        stages=levels(simd, "xc7", fold if storage == "table" else 0),
+        stages=levels(simd, "xc7", beats * groups if storage == "table" else 0),
         storage=storage,
         family="xc7",
     )
     return measure(unit, "xc7")
 
 
-def _lanes(name: str, simd: int, pe: int, fold: int, storage: str, most: float | None) -> Row:
-    measured = _unit(simd, pe, fold, storage)
-    row = _counted(name, measured, simd * pe)
+def _lanes(name: str, shape: tuple[int, int, int, int], storage: str, most: float | None) -> Row:
+    """A unit of SIMD, PE, beats of a vector and groups of neurons."""
+    row = _counted(name, _unit(*shape, storage), shape[0] * shape[1])
     if most is None:
         return row
     return replace(row, target=f"at most {most:g} LUT a lane", met=row.lut_per_lane <= most)
 
 
+def _constant(name: str) -> Row:
+    small, large = (_counted(name, _unit(64, pe, 4, 1, "block"), 64 * pe) for pe in (4, 64))
+    ratio = small.lut_per_lane / large.lut_per_lane
+    return replace(
+        large,
+        target=f"LUT a lane within 10 % of that of 256 lanes, {small.lut_per_lane:g}",
+        met=1 / 1.1 <= ratio <= 1.1,
+    )
+
+
 def _path(name: str) -> Row:
-    measured = _unit(64, 16, 16, "block")
+    measured = _unit(64, 16, 4, 4, "block")
     depth = measured.between_registers
     return replace(
         _counted(name, measured, 1024),
@@ -215,15 +225,16 @@ ROWS: dict[str, tuple[float, Callable[[str], Row]]] = {
     "xnor_popcount_64": (4, lambda name: _popcount(name, 64, 64)),
     "xnor_popcount_128": (4, lambda name: _popcount(name, 128, 125)),
     "xnor_popcount_256": (5, lambda name: _popcount(name, 256, 256)),
-    "unit_64x4": (7, lambda name: _lanes(name, 64, 4, 16, "block", None)),
-    "unit_64x16": (11, lambda name: _lanes(name, 64, 16, 16, "block", 1.45)),
-    "unit_128x8": (11, lambda name: _lanes(name, 128, 8, 16, "block", 1.25)),
-    "unit_4096": (40, lambda name: _lanes(name, 64, 64, 16, "block", 1.45)),
+    "unit_64x16": (11, lambda name: _lanes(name, (64, 16, 4, 4), "block", 1.45)),
+    "unit_128x8": (11, lambda name: _lanes(name, (128, 8, 4, 4), "block", 1.25)),
+    "unit_256": (7, lambda name: _lanes(name, (64, 4, 4, 1), "block", None)),
+    "unit_1024": (11, lambda name: _lanes(name, (64, 16, 4, 1), "block", None)),
+    "unit_4096": (45, _constant),
     "unit_path": (11, _path),
-    "table_depth1": (12, lambda name: _lanes(name, 64, 16, 1, "table", None)),
-    "table_depth4": (12, lambda name: _lanes(name, 64, 16, 4, "table", None)),
-    "table_depth8": (12, lambda name: _lanes(name, 64, 16, 8, "table", 1.7)),
-    "table_depth16": (16, lambda name: _lanes(name, 64, 16, 16, "table", 2.2)),
+    "table_depth1": (12, lambda name: _lanes(name, (64, 16, 1, 1), "table", None)),
+    "table_depth4": (12, lambda name: _lanes(name, (64, 16, 4, 1), "table", None)),
+    "table_depth8": (12, lambda name: _lanes(name, (64, 16, 4, 2), "table", 1.7)),
+    "table_depth16": (16, lambda name: _lanes(name, (64, 16, 4, 4), "table", 2.2)),
     "sfc_32_cycles": (120, lambda name: _cycles(name, "mnist-sfc", 32, 0.6)),
     "sfc_16_cycles": (200, lambda name: _cycles(name, "mnist-sfc", 16, 1.0)),
     "lfc_fastest": (400, lambda name: _fastest(name, "mnist-lfc", 0.75, 300_000)),

@@ -183,13 +183,8 @@ class Popcount(wiring.Component):
         """
         lanes = list(self.i)
         if self._threes:
-            # A parity of many is made of the inputs themselves, in fewer LUTs on the way than of
-            # the parities it is made of: three up to 216 inputs.
-            within = [{k} for k in range(self._width)]
             for group in parities(self._width)[0]:
-                within.append(set().union(*(within[lane] for lane in group)))
-                parts = group if len(within[-1]) < 27 else within[-1]
-                lanes.append(reduce(xor, (lanes[lane] for lane in parts)))
+                lanes.append(reduce(xor, (lanes[lane] for lane in group)))
         taken = Cat(lanes, self.select) if self._depth > 1 else Cat(lanes)
         self._lanes, self._selects = [], []
         for first in range(0, self._words if self._family == "xc7" else 1, _REACH):
