@@ -347,7 +347,9 @@ class Rom(wiring.Component):
 
         Of a word the lower 64 bits are data and the upper 8 parity, INIT_xx holds the data of four
         words and INITP_xx the parity of 32, the first word lowest (UG473, "Block RAM Attributes").
+        The highest address bit is 1 where no two are cascaded.
         """
+        bits = len(self.address)
         data, parity = 0, 0
         for row, word in enumerate(self._words):
             data |= (word >> low & (1 << 64) - 1) << 64 * row
@@ -364,9 +366,9 @@ class Rom(wiring.Component):
             **inits,
             i_CLKARDCLK=ClockSignal(),
             i_ENARDEN=Const(1, 1),
-            i_ADDRARDADDR=Cat(Const(0, 6), self.address, Const(0, 10 - len(self.address))),
-            **{f"o_{port}": bits for port, bits in zip(_RAMB36_OUTPUTS, read, strict=True)},
-            **{f"i_{port}": Const(0, bits) for port, bits in _RAMB36_UNUSED.items()},
+            i_ADDRARDADDR=Cat(Const(0, 6), self.address, Const(0, 9 - bits), Const(1, 1)),
+            **{f"o_{port}": part for port, part in zip(_RAMB36_OUTPUTS, read, strict=True)},
+            **{f"i_{port}": Const(0, size) for port, size in _RAMB36_UNUSED.items()},
         )
         word = Signal(_RAMB36_WIDTH, reset_less=True)
         m.d.sync += word.eq(Cat(read))

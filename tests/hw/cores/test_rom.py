@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+import json
 import random
 import re
 import subprocess
@@ -151,15 +152,41 @@ def test_many_columns_have_more_than_one_address_register(tmp_path):
     assert re.search(r"18 +FDRE$", (tmp_path / "stat").read_text(), re.MULTILINE), log
 
 
-def test_block_ram_is_read_at_its_full_width(tmp_path):
-    width = 10 + 2 * 72 + 20
-    rom = Rom(words=_words(200, width), width=width, family="xc7", storage="block", logic_bits=10)
+def test_a_block_ram_holds_the_words(tmp_path):
+    """With 72 bits to a word a RAMB36E1 puts out bits 64 r.. of its INITs on DOADO and DOBDO, and
+    bits 8 r.. of its INITPs on DOPADOP and DOPBDOP, as word r; so yosys maps its memories to it.
+    """
+    depth, width = 300, 2 * 72
+    words = _words(depth, width)
+    rom = Rom(words=words, width=width, family="xc7", storage="block")
     (tmp_path / "rom.il").write_text(rtlil.convert(rom, name="top", platform=object()))
-    steps = "read_rtlil rom.il; synth_xilinx -noiopad -flatten -top top -run begin:map_ffram"
-    _yosys(tmp_path, f"{steps}; tee -o stat stat")
-    stat = (tmp_path / "stat").read_text()
-    assert re.search(r" 2 +RAMB36E1$", stat, re.MULTILINE), stat
-    assert re.search(r" 1 +RAMB18E1$", stat, re.MULTILINE), stat
+    _yosys(tmp_path, "read_rtlil rom.il; proc; flatten; opt_clean; write_json rom.json")
+
+    top = json.loads((tmp_path / "rom.json").read_text())["modules"]["top"]
+    columns = {}
+    for cell in (cell for cell in top["cells"].values() if cell["type"] == "RAMB36E1"):
+        pins, parameters = cell["connections"], cell["parameters"]
+        assert int(parameters["READ_WIDTH_A"], 2) == 72
+        assert pins["ADDRARDADDR"] == [*"000000", *top["ports"]["address"]["bits"], "1"]
+        data = "".join(parameters[f"INIT_{k:02X}"][::-1] for k in range(128))
+        parity = "".join(parameters[f"INITP_{k:02X}"][::-1] for k in range(16))
+        columns |= {net: data[k::64] for k, net in enumerate(pins["DOADO"] + pins["DOBDO"])}
+        columns |= {net: parity[k::8] for k, net in enumerate(pins["DOPADOP"] + pins["DOPBDOP"])}
+    for cell in (cell for cell in top["cells"].values() if cell["type"] == "$dff"):
+        pins = cell["connections"]
+        columns |= {q: columns[d] for d, q in zip(pins["D"], pins["Q"], strict=True)}
+    for row, word in enumerate(words):
+        bits = [columns[net][row] for net in top["ports"]["data"]["bits"]]
+        assert int("".join(bits)[::-1], 2) == word
+
+
+def test_what_fills_block_rams_is_instantiated_and_the_rest_inferred():
+    width = 10 + 2 * 72 + 20
+    words = _words(200, width)
+    rom = Rom(words=words, width=width, family="xc7", storage="block", logic_bits=10)
+    text = rtlil.convert(rom, platform=object())
+    assert text.count("cell \\RAMB36E1 ") == 2
+    assert re.search(r"rom_style \"block\"\n +memory width 20 size 200 ", text)
 
 
 @pytest.mark.parametrize(
