@@ -41,7 +41,7 @@ class LayerLanes:
         Register levels inside the unit, beyond the two it always has.
     storage : str
         Where weights are kept: "table" (in the truth tables of the first level, fold up to 16),
-        "logic" (LUT ROM), "block" (block RAM) or "auto".
+        "logic" (LUT ROM) or "block" (block RAM).
     logic_bits : int
         With "block": how many of the weights a cycle are in LUT ROM all the same.
     """
@@ -49,7 +49,7 @@ class LayerLanes:
     inputs_per_beat: int
     neurons_per_beat: int
     stages: int = 0
-    storage: str = "auto"
+    storage: str = "logic"
     logic_bits: int = 0
 
 
