@@ -187,11 +187,16 @@ class Popcount(wiring.Component):
                 lanes.append(reduce(xor, (lanes[lane] for lane in group)))
         taken = Cat(lanes, self.select) if self._depth > 1 else Cat(lanes)
         self._lanes, self._selects = [], []
-        for first in range(0, self._words if self._family == "xc7" else 1, _REACH):
+        for first in range(0, self._words, self._reach):
             m.submodules[f"input_{first}"] = copy = Register(width=len(taken), family=self._family)
             m.d.comb += copy.i.eq(taken)
             self._lanes.append(copy.o[: len(lanes)])
             self._selects.append(copy.o[len(lanes) :])
+
+    @property
+    def _reach(self) -> int:
+        """Words that one copy of the input serves: all, where they share what it goes to."""
+        return _REACH if self._family == "xc7" and self._depth != 1 else self._words
 
     @property
     def _threes(self) -> bool:
@@ -284,18 +289,23 @@ class Popcount(wiring.Component):
             m.d.comb += Cat(made).eq(rows[0] + rows[1])
 
     def _primitives(self, m, level, nodes):
+        made = {}  # words whose weights are the same in a few lanes share what counts them
         for word in range(self._words):
             for counter in level.counters:
                 inputs, lanes = self._terms(counter.lanes, word)
                 for node, column in zip(counter.made, _sum(lanes), strict=False):
-                    if node is not None:
-                        m.d.comb += nodes[node][word].eq(_lut(m, column, inputs))
+                    if node is None:
+                        continue
+                    key = (word if self._table is None else word // self._reach, node, column)
+                    if key not in made:
+                        made[key] = _lut(m, column, inputs)
+                    m.d.comb += nodes[node][word].eq(made[key])
             for chain in level.chains:
                 self._chain(m, chain, nodes, word)
 
     def _terms(self, lanes, word):
         """The LUT inputs of some lanes of a word, and for each lane the column of its match."""
-        number = word // _REACH
+        number = word // self._reach
         inputs = list(self._selects[number]) if lanes else []
         columns = []
         for lane in lanes:
