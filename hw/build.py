@@ -1,10 +1,11 @@
 """From a model file to a board: `python -m hw.build --board pynq`.
 
 Loads the model, plans its lanes, generates the gateware, simulates it on real images against the
-golden model, synthesises, places, routes and packs, as far as this machine has the tools. Each
-finished stage stays in the build folder `build/<board>-<model>-<digest>/` and is not done again;
-the digest covers the network, the plan and the tools' versions. This is the only file that knows
-every stage; each stage is another module's work.
+golden model, synthesises, simulates some of them on the netlist, places, routes and packs, as far
+as this machine has the tools. Each finished stage stays in the build folder
+`build/<board>-<model>-<digest>/` and is not done again; the digest covers the network, the plan and
+the tools' versions. This is the only file that knows every stage; each stage is another module's
+work.
 """
 
 import argparse
@@ -15,15 +16,17 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sw.errors import MissingTool, PopstreamError
 
 __all__ = ["STAGES", "Build", "main"]
 
-STAGES = ("gateware", "simulate", "synthesise", "place-and-route", "bitstream")
+STAGES = ("gateware", "simulate", "synthesise", "netlist", "place-and-route", "bitstream")
 DEFAULT_MODEL = "digits-tiny"
+NETLIST_SECONDS = 60  # a netlist is simulated unasked where this is expected to be enough
+NETLIST_CYCLES = 20_000  # and its frames take about so many
 SHARES = (0.25, 0.75, 1.0)  # of the board, tried in this order where nobody says
 
 
@@ -64,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--seed", type=int, default=1, help="of the random stalls (default: %(default)s)"
+    )
+    p.add_argument(
+        "--netlist",
+        action=argparse.BooleanOptionalAction,
+        help="simulate a few of the images on the synthesised netlist too (default: where it takes "
+        f"less than about {NETLIST_SECONDS} s, and on boards that pip has no place and route for)",
     )
     p.add_argument("--waves", action="store_true", help="record the simulation's signals")
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where data sets are")
@@ -232,7 +241,7 @@ class Build:
         network, lanes = self.model.network, self.plan.lanes
         top = BoardTop(
             self.board,
-            Accelerator(network, lanes),
+            Accelerator(network, lanes, self.board.family),
             elements=network.type(network.input).elements,
             clock_hz=self.clock_hz,
             baud=self.args.baud,
@@ -252,6 +261,7 @@ class Build:
                 clock_hz=self.clock_hz,
                 name="top",
                 parts=[f"accelerator.{stage.name}" for stage in self.plan.stages],
+                simulated="accelerator",
                 flow=self.args.flow,
             )
             self.verilog = plain_names(converted.result())
@@ -271,13 +281,19 @@ class Build:
             self.say(f"{stage:<8} done before, in {self.done[stage]['seconds']:.1f} s")
             return
         self.done.pop(stage, None)  # should this one fail, the report must not show the last one
-        blocked = [before for before in STAGES[2 : STAGES.index(stage)] if before in self.skipped]
+        needed = [name for name in STAGES[2 : STAGES.index(stage)] if name != "netlist"]
+        blocked = [name for name in needed if name in self.skipped]
         if stage != "simulate" and blocked:
             self.skipped[stage] = f"there is no {blocked[0]}"
             return
+        if stage == "netlist" and (why := self.netlist_unwanted()):
+            self.skipped[stage] = why
+            self.say(f"{stage:<8} not done: {why}")
+            return
         began = time.monotonic()
         try:
-            result = self.simulate() if stage == "simulate" else self.execute(stage)
+            work = {"simulate": self.simulate, "netlist": self.simulate_netlist}
+            result = work[stage]() if stage in work else self.execute(stage)
         except MissingTool as error:
             if self.args.until:
                 raise
@@ -294,6 +310,9 @@ class Build:
         if stage == "simulate":
             text = hashlib.sha256(self.verilog.encode()).hexdigest()
             return [text, self.model.digest, self.args.frames, self.args.seed]
+        if stage == "netlist":
+            frames = len(self.netlist_frames()[0])
+            return [self.prepared.digest(), self.model.digest, frames, self.args.seed]
         return [self.prepared.digest()]
 
     def is_current(self, stage: str) -> bool:
@@ -303,6 +322,8 @@ class Build:
     def still_there(self, stage: str) -> bool:
         if stage == "simulate":
             return not self.args.waves
+        if stage == "netlist":
+            return True
         outputs = self.prepared.stage(stage.replace("-", " ")).outputs
         return all((self.folder / name).exists() for name in outputs)
 
@@ -341,22 +362,61 @@ class Build:
                 progress=progress,
                 waves=self.args.waves,
             )
-        output = result.outputs.reshape(len(images), -1)
-        return {
-            "frames": result.frames,
-            "cycles_per_frame": result.cycles_per_frame,
-            "latency_cycles": result.latency_cycles,
-            "cycles": result.cycles,
-            "run_seconds": result.seconds,
-            "compile_seconds": result.compile_seconds,
-            "cycles_per_second": result.cycles_per_second,
-            "accuracy": float((output[:, 0] == labels).mean()),
-            "simulator": result.simulator,
-            "seed": result.seed,
-        }
+        return _simulated(result, labels)
+
+    def netlist_unwanted(self) -> str | None:
+        """Why the netlist is not simulated, or None where it is."""
+        from hw.progress import expected_seconds
+
+        if self.args.netlist is False:
+            return "--no-netlist"
+        if self.args.netlist or self.args.until == "netlist" or not self.board.pip_flow:
+            return None
+        seconds = expected_seconds("netlist", self.plan)
+        if seconds <= NETLIST_SECONDS:
+            return None
+        return f"takes about {math.ceil(seconds / 60)} min; --netlist asks for it"
+
+    def netlist_frames(self):
+        """As many of the images as the netlist's simulation has time for, and their labels."""
+        images, labels = self.frames()
+        count = max(4, min(20, NETLIST_CYCLES // self.plan.cycles.per_frame))
+        return images[:count], labels[:count]
+
+    def simulate_netlist(self) -> dict:
+        """Images through the synthesised netlist: answers, cycles and latency as planned."""
+        from hw.netlist import netlist
+        from hw.progress import expected_seconds, spinner
+        from hw.testbench import job_for
+        from sim.job import SimulationMismatch
+        from sim.runner import simulate
+
+        images, labels = self.netlist_frames()
+        rtlil = (self.folder / "top_netlist.il").read_text(encoding="utf-8")
+        with spinner("netlist", expected_seconds("netlist", self.plan)) as progress:
+            progress("cells become models")
+            gates = netlist(rtlil, self.board.family, "top.accelerator")
+            self.write("netlist.v", gates)
+            job, frames, expected = job_for(
+                self.plan, self.model.network, images, gates, self.args.seed
+            )
+            progress("compiling")
+            try:
+                result = simulate(
+                    replace(job, taps=()),  # the stages' streams are no longer to be found
+                    frames,
+                    expected,
+                    self.folder / "netlist",
+                    cache_dir=self.args.output / "models",
+                    progress=lambda done, total: progress(f"{done} of {total} images"),
+                )
+            except SimulationMismatch as error:
+                raise PopstreamError(f"in the synthesised netlist: {error}") from error
+        return _simulated(result, labels)
 
     def execute(self, stage: str) -> dict:
         """Synthesis, place and route, or packing, by the tools."""
+        from hw.measure import Netlist
         from hw.progress import expected_seconds, spinner
         from hw.toolchain import read_placement, read_synthesis, run_stage, write_archive
 
@@ -366,9 +426,18 @@ class Build:
         if stage == "synthesise":
             write_archive(self.prepared, self.archive, root=self.folder)
             sizes = read_synthesis(self.prepared, self.folder)
+            found = Netlist.read(self.folder / "top.json", "top")
+            size, within = found.measured(), found.luts_within(self.prepared.parts)
+            within["rest"] = size.luts - sum(within.values())
             return {
-                "total": _counts(sizes.total),
-                "parts": {part: _counts(size) for part, size in sizes.parts.items()},
+                "total": _counts(sizes.total) | {"luts": size.luts},
+                "parts": {
+                    part: _counts(counted) | {"luts": within[part]}
+                    for part, counted in sizes.parts.items()
+                },
+                "levels": size.between_registers.levels,
+                "carry_chains": size.between_registers.carry_chains,
+                "longest_path": list(size.between_registers.path),
             }
         if stage == "place-and-route":
             placed = read_placement(self.prepared, self.folder)
@@ -393,7 +462,15 @@ class Build:
             total = result["total"]
             return (
                 f": {total['luts']:,} of {self.board.luts:,} LUT, {total['ffs']:,} of "
-                f"{self.board.ffs:,} FF, {total['brams']:g} of {self.board.brams} block RAM"
+                f"{self.board.ffs:,} FF, {total['brams']:g} of {self.board.brams} block RAM; at "
+                f"most {result['levels']} LUT levels and {result['carry_chains']} carry chains "
+                "between registers"
+            )
+        if stage == "netlist":
+            return (
+                f": {result['frames']} images bit-exact on the netlist, "
+                f"{result['cycles_per_frame']:,} cycles a frame and "
+                f"{result['latency_cycles']:,} latency as planned"
             )
         if stage == "place-and-route":
             verdict = "" if result["met"] else ": TOO SLOW, the board may compute wrong answers"
@@ -429,6 +506,23 @@ def _count(frames: str | None) -> float | None:
     if frames.isdecimal() and int(frames):
         return int(frames)
     raise PopstreamError(f"--frames must be at least 1, or 'all', not {frames!r}")
+
+
+def _simulated(result, labels) -> dict:
+    """A simulation's result as JSON's types."""
+    output = result.outputs.reshape(result.frames, -1)
+    return {
+        "frames": result.frames,
+        "cycles_per_frame": result.cycles_per_frame,
+        "latency_cycles": result.latency_cycles,
+        "cycles": result.cycles,
+        "run_seconds": result.seconds,
+        "compile_seconds": result.compile_seconds,
+        "cycles_per_second": result.cycles_per_second,
+        "accuracy": float((output[:, 0] == labels).mean()),
+        "simulator": result.simulator,
+        "seed": result.seed,
+    }
 
 
 def _counts(size) -> dict:

@@ -1,36 +1,23 @@
 """The planner's estimates beside yosys's counts: `python -m hw.calibrate [FAMILY ...]`.
 
 Synthesises matrix units of several shapes for each family and prints, for each, the LUTs, flip-
-flops and block RAMs that `hw.resources` expects and those that yosys counts; then popcounts alone,
-with and without compressors that synthesis keeps apart.
+flops and block RAMs that `hw.resources` expects and those in the netlist (`hw.measure`); then
+popcounts alone, with a register wherever one may be.
 """
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
-from boards.catalogue import BOARDS
 from hw.cores.matrix_unit import MatrixUnit
-from hw.cores.popcount import Popcount
+from hw.cores.popcount import Popcount, levels
+from hw.measure import FAMILIES, measure
 from hw.pipeline import LayerLanes, Matrix
 from hw.resources import stage_resources
-from hw.toolchain.plan import keep, plain_names
-from hw.toolchain.reports import count_cells
-from hw.toolchain.tools import require_tool
 from sw.errors import PopstreamError, unknown
 
-__all__ = ["SHAPES", "main", "synthesise"]
-
-FAMILIES = {
-    "xc7": (BOARDS["pynq"], "synth_xilinx -noiopad -flatten"),
-    "ecp5": (BOARDS["ulx3s"], "synth_ecp5"),
-    "ice40": (BOARDS["icebreaker"], "synth_ice40 -device u"),
-}
+__all__ = ["SHAPES", "main"]
 
 # neurons, synapses, inputs_per_beat, neurons_per_beat, stages, storage
 SHAPES = (
@@ -42,32 +29,6 @@ SHAPES = (
     (256, 784, 56, 8, 2, "block"),
     (256, 256, 64, 32, 2, "block"),
 )
-
-
-def synthesise(unit: MatrixUnit | Popcount, family: str):
-    """Counts of a unit for a family, by yosys.
-
-    Returns
-    -------
-    hw.toolchain.Utilisation
-    """
-    from amaranth.back import rtlil
-
-    yosys, command = require_tool("yosys", need="the synthesis of a unit"), FAMILIES[family][1]
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".calibrate-") as folder:
-        text = plain_names(rtlil.convert(unit, name="unit", emit_src=False))
-        (Path(folder) / "unit.il").write_text(text)
-        script = (
-            f"read_rtlil unit.il; {keep(family)}; {command} -top unit; check -assert; "
-            "setattr -mod -unset keep_hierarchy; flatten; tee -q -o unit.json stat -json"
-        )
-        ran = subprocess.run(
-            [yosys, "-q", "-p", script], cwd=folder, capture_output=True, text=True
-        )
-        if ran.returncode:
-            raise PopstreamError(f"yosys failed: {ran.stderr.strip() or ran.stdout.strip()}")
-        modules = json.loads((Path(folder) / "unit.json").read_text())["modules"]
-    return count_cells(next(iter(modules.values()))["num_cells_by_type"])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,24 +56,27 @@ def main(argv: list[str] | None = None) -> int:
                     neurons_per_beat=pe,
                     stages=stages,
                     storage=storage,
+                    family=family,
                 )
                 folding = LayerLanes(simd, pe, stages, storage)
                 stage = Matrix("", "", neurons, pe, 1, synapses=synapses, folding=folding)
-                plan, real = stage_resources(stage, board), synthesise(unit, family)
+                plan, real = stage_resources(stage, board), measure(unit, family)
                 shape = f"{synapses} to {neurons}, {simd} x {pe}"
                 out(
                     f"{family:<7} {shape:<28} {storage:<7} {plan.luts:7.0f}/{real.luts:<7} "
                     f"{plan.ffs:6.0f}/{real.ffs:<6} {plan.brams:g}/{real.brams:g}\n"
                 )
                 sys.stdout.flush()
-        out("\nXNOR and popcount alone: LUT a bit\n")
+        out("\nXNOR and popcount alone: LUT a bit, LUT levels and carry chains between registers\n")
         for family in families:
             for width in (64, 128, 256):
-                plain, apart = (
-                    synthesise(Popcount(width=width, apart=apart), family).luts / width
-                    for apart in (False, True)
+                count = Popcount(width=width, stages=levels(width, family), family=family)
+                real = measure(count, family)
+                depth = real.between_registers
+                out(
+                    f"{family:<7} {width:>4} bits   {real.luts / width:.2f}   "
+                    f"{depth.levels} + {depth.carry_chains}\n"
                 )
-                out(f"{family:<7} {width:>4} bits   plain {plain:.2f}   kept apart {apart:.2f}\n")
                 sys.stdout.flush()
     except PopstreamError as error:
         sys.stderr.write(f"error: {error}\n")

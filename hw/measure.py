@@ -12,8 +12,6 @@ FPGA-DS-02008 (the iCE40's logic cell).
 
 import json
 import re
-import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +19,15 @@ from functools import cached_property
 from pathlib import Path
 
 from boards.catalogue import BOARDS
-from hw.toolchain.plan import keep, plain_names
+from hw.toolchain.plan import after, before, cells, plain_names
 from hw.toolchain.reports import count_cells
-from hw.toolchain.tools import require_tool
+from hw.toolchain.yosys import run_yosys
 from sw.errors import PopstreamError, unknown
 
 __all__ = ["FAMILIES", "Depth", "Measured", "Netlist", "measure", "measure_rtlil", "synthesise"]
 
 FAMILIES = {
-    "xc7": (BOARDS["pynq"], "synth_xilinx -noiopad -noclkbuf -flatten -abc9"),
+    "xc7": (BOARDS["pynq"], "synth_xilinx -noiopad -noclkbuf -nosrl -flatten -abc9"),
     "ecp5": (BOARDS["ulx3s"], "synth_ecp5 -noiopad"),
     "ice40": (BOARDS["icebreaker"], "synth_ice40 -device u"),
 }
@@ -44,6 +42,8 @@ _CARRIES = re.compile(r"CARRY4|CCU2C|SB_CARRY")
 _LUT_MEMORIES = re.compile(r"RAM(32|64|128|256)(M|X1[SD](_1)?)|SRL(16E|C16E|C32E)|TRELLIS_DPR16X4")
 # Inputs of a LUT memory that choose what is read; all others are for writing.
 _READ_ADDRESS = re.compile(r"ADDR[A-D]|A|A\d|DPRA|DPRA\d|RAD")
+# What marks a module as a family's cell.
+_LIBRARY = {"blackbox", "whitebox"}
 _SHARED_INPUTS = 5  # of two LUTs at one site
 
 
@@ -126,7 +126,7 @@ class Netlist:
     data : mapping
         The file's content.
     top : str or None
-        The module; None takes the one that has the attribute, or the only one with cells.
+        The module; None takes the one that is marked as the top.
 
     Raises
     ------
@@ -138,8 +138,7 @@ class Netlist:
         modules = data["modules"]
         if top is None:
             marked = [name for name, module in modules.items() if "top" in module["attributes"]]
-            full = [name for name, module in modules.items() if module.get("cells")]
-            top = next(iter(marked + full), "top")
+            top = next(iter(marked), "top")
         if top not in modules:
             raise PopstreamError(f"the netlist has no module {top!r}")
         self.top, module = top, modules[top]
@@ -151,7 +150,7 @@ class Netlist:
             kind, directions = cell["type"], cell["port_directions"]
             if kind == "$scopeinfo":
                 continue
-            if modules.get(kind, {}).get("cells"):
+            if kind in modules and not _LIBRARY & modules[kind]["attributes"].keys():
                 raise PopstreamError(f"the netlist is not flat: {name} is a {kind}")
             inputs, outputs = {}, {}
             for port, bits in cell["connections"].items():
@@ -196,10 +195,9 @@ class Netlist:
         cells = Counter(cell.kind for cell in self.cells)
         counts = count_cells(cells)
         memory = count_cells({k: n for k, n in cells.items() if _LUT_MEMORIES.fullmatch(k)})
-        luts = counts.luts + len(self.pass_through) - self.shared_sites + self.lone_carries
         depths = self._depths()
         return Measured(
-            luts=luts,
+            luts=sum(self.lut_costs.values()),
             lutram=memory.luts,
             ffs=counts.ffs,
             brams=counts.brams,
@@ -208,6 +206,27 @@ class Netlist:
             paths=depths[1],
             cells=dict(cells),
         )
+
+    @cached_property
+    def lut_costs(self) -> dict[str, int]:
+        """The LUTs of each cell that takes some: together those of the netlist."""
+        kinds = {kind: count_cells({kind: 1}).luts for kind in {cell.kind for cell in self.cells}}
+        costs = Counter({cell.name: kinds[cell.kind] for cell in self.cells if kinds[cell.kind]})
+        costs.update(name for name, _ in self.pass_through)
+        costs.update(self.lone_carries)
+        costs.subtract(self.shared_sites)
+        return costs
+
+    def luts_within(self, parts: Iterable[str]) -> dict[str, int]:
+        """The LUTs of parts of the design, such as ``accelerator.hidden0``, by cells' names."""
+        parts = tuple(parts)
+        within = dict.fromkeys(parts, 0)
+        for name, luts in self.lut_costs.items():
+            path = name.removeprefix("$flatten").replace("\\", "")
+            for part in parts:
+                if path.startswith(f"{part}."):
+                    within[part] += luts
+        return within
 
     def _used_positions(self, cell: _Cell) -> int:
         """How many of a CARRY4's positions do something: up to the last whose output is read."""
@@ -219,11 +238,11 @@ class Netlist:
         return used
 
     @cached_property
-    def _carry_sites(self) -> tuple[set[tuple[str, int]], int]:
+    def _carry_sites(self) -> tuple[set[tuple[str, int]], set[str]]:
         """Positions whose S is passed through a LUT, and LUTs that share another's site."""
         passed: set[tuple[str, int]] = set()
         taken: set[int] = set()  # nets of LUTs that sit at some position
-        shared = 0
+        shared: set[str] = set()
         for cell in self.cells:
             if cell.kind != "CARRY4":
                 continue
@@ -237,7 +256,7 @@ class Netlist:
                     distinct = {*self.drivers[s].nets(), *self.drivers[di].nets()}
                     if len(distinct) <= _SHARED_INPUTS:
                         taken.add(di)
-                        shared += 1
+                        shared.add(self.drivers[di].name)
         return passed, shared
 
     @property
@@ -246,25 +265,25 @@ class Netlist:
         return self._carry_sites[0]
 
     @property
-    def shared_sites(self) -> int:
+    def shared_sites(self) -> set[str]:
         """LUTs on a DI that share the site of the LUT on the same position's S."""
         return self._carry_sites[1]
 
     @cached_property
-    def lone_carries(self) -> int:
+    def lone_carries(self) -> set[str]:
         """SB_CARRYs without a LUT that adds the same two bits to the same carry."""
         sums = Counter()
         for cell in self.cells:
             if cell.kind == "SB_LUT4":
                 sums[tuple(_pin(cell, port) for port in ("I1", "I2", "I3"))] += 1
-        lone = 0
+        lone = set()
         for cell in self.cells:
             if cell.kind == "SB_CARRY":
                 key = tuple(_pin(cell, port) for port in ("I0", "I1", "CI"))
                 if isinstance(key[2], int) and sums[key]:
                     sums[key] -= 1
                 else:
-                    lone += 1
+                    lone.add(cell.name)
         return lone
 
     # Depth
@@ -377,10 +396,10 @@ def _sorted(into: Mapping[object, list[_Arc]], owner: Mapping[object, str]) -> l
                 follow.setdefault(source, []).append(net)
     order = [net for net, count in waits.items() if not count]
     for net in order:
-        for after in follow.get(net, ()):
-            waits[after] -= 1
-            if not waits[after]:
-                order.append(after)
+        for next_net in follow.get(net, ()):
+            waits[next_net] -= 1
+            if not waits[next_net]:
+                order.append(next_net)
     if len(order) < len(into):
         looped = next(net for net, count in waits.items() if count)
         raise PopstreamError(f"the netlist has a combinational loop through {owner[looped]}")
@@ -434,22 +453,14 @@ def synthesise(text: str, family: str, top: str) -> Netlist:
     """
     if family not in FAMILIES:
         raise unknown("family", family, FAMILIES)
-    yosys = require_tool("yosys", need="the synthesis of a unit")
-    # yosys from pip sees the working folder, not /tmp.
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".measure-") as name:
-        folder = Path(name)
-        (folder / "design.il").write_text(plain_names(text))
-        script = (
-            f"read_rtlil design.il; {keep(family)}; {FAMILIES[family][1]} -top {top}; "
-            "check -assert; setattr -mod -unset keep_hierarchy; flatten -noscopeinfo; opt_clean; "
-            f"select {top}; write_json -selected netlist.json"
-        )
-        command = [yosys, "-q", "-l", "log", "-p", script]
-        if subprocess.run(command, cwd=folder, capture_output=True).returncode:
-            log = (folder / "log").read_text() if (folder / "log").exists() else ""
-            errors = [line for line in log.splitlines() if "ERROR" in line]
-            raise PopstreamError(f"yosys failed: {' '.join(errors) or 'see its log'}")
-        return Netlist.read(folder / "netlist.json", top)
+    script = (
+        f"read_rtlil design.il; {before(family)}; {FAMILIES[family][1]} -top {top}; "
+        f"{after(family)}; setattr -mod -unset keep_hierarchy; flatten -noscopeinfo; opt_clean; "
+        f"select {top}; write_json -selected netlist.json"
+    )
+    files = {**cells(family), "design.il": plain_names(text)}
+    netlist = run_yosys(files, script, "netlist.json", need="the synthesis of a unit")
+    return Netlist(json.loads(netlist), top)
 
 
 def measure_rtlil(text: str, family: str, top: str) -> Measured:

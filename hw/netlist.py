@@ -1,112 +1,103 @@
-"""The synthesised netlist as Verilog that any simulator reads: `python -m hw.netlist`.
+"""The synthesised netlist as Verilog that a simulator reads.
 
-yosys synthesises the accelerator for a family and then puts its own models of that family's cells
-(LUTs, carry chains, LUT RAM, flip-flops) in the place of the cells. What comes out has the
-accelerator's ports and takes the place of its Verilog in the same simulation. ECP5 and 7-series
-block RAMs have no model in yosys, so the plan keeps weights in LUTs there.
+Synthesis leaves the accelerator's netlist behind, cut from the very design that goes on to place
+and route. Here yosys puts its own models of a family's cells (LUTs, carry chains, LUT RAM, flip-
+flops) in the place of the cells; it has none of the 7-series' and ECP5's block RAMs, which become
+instances of the modules in ``block_ram.v``. What comes out has the ports of the accelerator's
+Verilog and takes its place in the same simulation.
 """
 
-import argparse
-import subprocess
-import sys
-import tempfile
-from dataclasses import replace
-from pathlib import Path
+import re
+from importlib.resources import files
 
-from boards.catalogue import BOARDS, Board
-from hw.toolchain.plan import keep
-from hw.toolchain.tools import require_tool
-from sw.errors import PopstreamError, unknown
+from hw.toolchain.yosys import run_yosys
+from sw.errors import PopstreamError
 
-__all__ = ["main", "netlist"]
+__all__ = ["netlist"]
 
-_FAMILIES = {
-    "xc7": ("synth_xilinx -flatten -noiopad -noclkbuf", "xilinx"),
-    "ecp5": ("synth_ecp5 -noiopad -nobram", "ecp5"),
-    "ice40": ("synth_ice40 -device u", "ice40"),
+# Where yosys has its models, and block RAMs that it has no model of.
+_MODELS = {
+    "xc7": ("xilinx/cells_sim.v", ("RAMB36E1", "RAMB18E1")),
+    "ecp5": ("ecp5/cells_sim.v", ("DP16KD",)),
+    "ice40": ("ice40/cells_sim.v", ()),
+}
+# LUTs by family: name, inputs from the lowest, output, and the parameter with the truth table. As
+# yosys's own LUT cell they compile in half the time of its models, which are trees of multiplexers.
+_LUTS = {
+    "xc7": [(f"LUT{n}", [f"I{k}" for k in range(n)], "O", "INIT") for n in range(1, 7)],
+    "ecp5": [("LUT4", list("ABCD"), "Z", "INIT")],
+    "ice40": [("SB_LUT4", ["I0", "I1", "I2", "I3"], "O", "LUT_INIT")],
 }
 
 
-def netlist(verilog: str, board: Board) -> str:
-    """The netlist of a module named `accelerator`, its cells replaced by their models.
+def netlist(rtlil: str, family: str, module: str) -> str:
+    """Verilog of a synthesised netlist, its top named `accelerator`.
+
+    Parameters
+    ----------
+    rtlil : str
+        The netlist: a module and those below it.
+    family : str
+        ``"xc7"``, ``"ecp5"`` or ``"ice40"``.
+    module : str
+        Name of the top. Clock and reset may have a domain's name before them, and streams a number
+        after them; in the Verilog they are called `clk`, `rst`, `i__valid` and so on.
 
     Raises
     ------
     PopstreamError
-        When yosys fails, a wire has no driver, or a cell has no model.
+        There is no such module, a cell has no model, or yosys fails otherwise.
     """
-    yosys = require_tool("yosys", need="a netlist")
-    synthesise, cells = _FAMILIES[board.family]
-    steps = (
-        f"read_verilog accelerator.v; {keep(board.family)}; {synthesise} -top accelerator; "
-        "check -assert; setattr -mod -unset keep_hierarchy; flatten; opt_clean; "
-        "select accelerator; write_rtlil -selected netlist.il",
-        f"read_rtlil netlist.il; read_verilog -overwrite +/{cells}/cells_sim.v; "
-        "hierarchy -check -top accelerator; proc; flatten; opt_clean; "
-        "write_verilog -noattr netlist.v",
+    models, block_rams = _MODELS[family]
+    used = [name for name in block_rams if f"\n  cell \\{name} " in rtlil]
+    shell = _shell(rtlil, module)
+    # What is deferred is not there to become a black box; iCE40's big RAMs take minutes otherwise.
+    defer = "" if block_rams else "-defer"
+    script = "; ".join(
+        [
+            "read_rtlil netlist.il",
+            f"read_verilog {defer} -overwrite +/{models}",
+            f"read_verilog {defer} -icells -overwrite luts.v",
+            *(f"blackbox {name}" for name in used),
+            f"hierarchy -check -top {module}",
+            "setattr -mod -unset keep_hierarchy",
+            "proc; flatten -noscopeinfo; opt_clean",
+            f"rename {module} netlist",
+            "write_verilog -noattr netlist.v",
+        ]
     )
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".netlist-") as name:
-        folder = Path(name)
-        (folder / "accelerator.v").write_text(verilog)
-        for step in steps:
-            log = folder / "log"
-            command = [yosys, "-q", "-l", log.name, "-p", step]
-            if subprocess.run(command, cwd=folder, capture_output=True).returncode:
-                errors = [line for line in log.read_text().splitlines() if "ERROR" in line]
-                raise PopstreamError(f"yosys failed: {' '.join(errors) or 'see its log'}")
-        return (folder / "netlist.v").read_text()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Simulate a model's netlist on its sample images; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m hw.netlist", description=__doc__)
-    parser.add_argument("--board", default="icebreaker")
-    parser.add_argument("--model", default="digits-tiny")
-    parser.add_argument("--cycles", type=int, default=64, help="cycles a frame at most")
-    args = parser.parse_args(argv)
-
-    from amaranth.back import verilog
-
-    from hw.accelerator import Accelerator
-    from hw.pipeline import LayerLanes
-    from hw.plan import choose
-    from hw.testbench import job_for
-    from hw.toolchain.plan import plain_names
-    from sim.runner import simulate
-    from sw import zoo
-    from sw.artefact import load
-
-    try:
-        if args.board not in BOARDS:
-            raise unknown("board", args.board, BOARDS)
-        board = BOARDS[args.board]
-        model = load(zoo.path(args.model))
-        plan = choose(model.network, board, board.clock_hz, args.cycles)
-        if board.family != "ice40":
-            layers: dict[str, LayerLanes] = {
-                name: replace(layer, storage="logic") for name, layer in plan.lanes.layers.items()
-            }
-            plan = replace(plan, lanes=replace(plan.lanes, layers=layers))
-        text = verilog.convert(
-            Accelerator(model.network, plan.lanes),
-            name="accelerator",
-            emit_src=False,
-            strip_internal_attrs=True,
-        )
-        gates = netlist(plain_names(text), board)
-        job, frames, expected = job_for(plan, model.network, model.samples.inputs, gates, seed=1)
-        folder = Path("build") / f"netlist-{board.name}-{args.model}"
-        result = simulate(replace(job, taps=()), frames, expected, folder)
-    except PopstreamError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(
-        f"{args.model} on {board.name}: the netlist gives the golden model's answer for "
-        f"{result.frames} images, {result.cycles_per_frame} cycles a frame, "
-        f"{result.latency_cycles} latency\n"
+    luts = "\n".join(_lut(*lut) for lut in _LUTS[family])
+    text = run_yosys(
+        {"netlist.il": rtlil, "luts.v": luts}, script, "netlist.v", need="a netlist to simulate"
     )
-    return 0
+    rams = files("hw").joinpath("block_ram.v").read_text() if used else ""
+    return f"{shell}\n{text}\n{rams}"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _lut(name: str, inputs: list[str], output: str, table: str) -> str:
+    """A family's LUT as Verilog around yosys's own."""
+    width, pins = len(inputs), ", ".join(inputs)
+    return (
+        f"module {name} (output {output}, input {pins});\n"
+        f"    parameter [{(1 << width) - 1}:0] {table} = 0;\n"
+        f"    \\$lut #(.WIDTH({width}), .LUT({table})) lut"
+        f" (.A({{{', '.join(reversed(inputs))}}}), .Y({output}));\nendmodule\n"
+    )
+
+
+def _shell(rtlil: str, module: str) -> str:
+    """The module `accelerator` around the netlist, whose ports Amaranth numbered to be unique."""
+    start = rtlil.find(f"module \\{module}\n")
+    if start < 0:
+        raise PopstreamError(f"the netlist has no module {module!r}")
+    body = rtlil[start : rtlil.index("\nend\n", start)]
+    ports, pins = [], []
+    pattern = r"^  wire (?:width (\d+) )?(?:upto )?(input|output) \d+ (?:signed )?\\(\S+)$"
+    for width, direction, name in re.findall(pattern, body, re.MULTILINE):
+        plain = re.sub(r"^\w+_(?=(clk|rst)$)|\$\d+$", "", name)
+        ports.append(f"{direction} [{int(width or 1) - 1}:0] {plain}")
+        pins.append(f".\\{name} ({plain})")
+    return (
+        f"module accelerator (\n    {', '.join(ports)}\n);\n"
+        f"    netlist netlist ({', '.join(pins)});\nendmodule\n"
+    )

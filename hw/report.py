@@ -9,7 +9,7 @@ __all__ = ["render", "summarise"]
 
 # Parts of the work that are Popstream's own; the others are the tools'.
 _OWN = ("load", "plan", "gateware")
-_STAGES = ("gateware", "simulate", "synthesise", "place-and-route", "bitstream")
+_STAGES = ("gateware", "simulate", "synthesise", "netlist", "place-and-route", "bitstream")
 
 
 def _what(stage) -> str:
@@ -36,6 +36,9 @@ def summarise(build) -> dict:
     layers = []
     for stage in plan.stages:
         estimate = plan.stage_resources(stage)
+        synthesised = synthesis.get("parts", {}).get(f"accelerator.{stage.name}")
+        unit = isinstance(stage, Matrix)
+        lanes = stage.folding.inputs_per_beat * stage.lanes if unit else None
         layers.append(
             {
                 "name": stage.name,
@@ -47,7 +50,10 @@ def summarise(build) -> dict:
                 "storage": stage.folding.storage if isinstance(stage, Matrix) else None,
                 "cycles": stage_cycles(stage),
                 "estimated": {"luts": round(estimate.luts), "brams": estimate.brams},
-                "synthesised": synthesis.get("parts", {}).get(f"accelerator.{stage.name}"),
+                "synthesised": synthesised,
+                "luts_per_lane": round(synthesised["luts"] / lanes, 3)
+                if unit and synthesised
+                else None,
             }
         )
     stages = []
@@ -94,8 +100,15 @@ def summarise(build) -> dict:
         },
         "used": used,
         "used_after": "place and route" if (placement or {}).get("used") else "synthesis",
+        "depth": {key: synthesis[key] for key in ("levels", "carry_chains", "longest_path")}
+        if synthesis
+        else None,
         "simulation": None if "simulate" in build.skipped else done.get("simulate"),
+        "netlist": None if "netlist" in build.skipped else done.get("netlist"),
         "placement": placement,
+        "no_fmax": None
+        if placement
+        else build.skipped.get("place-and-route", "the build stopped before place and route"),
         "bitstream": done.get("bitstream"),
         "stages": stages,
         "split": {

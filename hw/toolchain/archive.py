@@ -4,7 +4,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from hw.toolchain.plan import Prepared
+from hw.toolchain.plan import Prepared, cells
 from sw.errors import PopstreamError
 
 __all__ = ["write_archive"]
@@ -86,7 +86,8 @@ def write_archive(prepared: Prepared, path: Path, *, root: Path | None = None) -
     }
     synthesise = prepared.stage("synthesise")
     for name in (*synthesise.outputs, *synthesise.extras) if root else ():
-        if (root / name).is_file():
+        # The netlist to simulate is no part of the way to a bitstream.
+        if not name.endswith("_netlist.il") and (root / name).is_file():
             files[name] = (root / name).read_bytes()
     files["README.txt"] = _readme(prepared, files).encode()
 
@@ -111,6 +112,7 @@ def _readme(prepared: Prepared, files) -> str:
     board, name = prepared.board, prepared.name
     title = f"{name}, for {board.title} ({board.part}), pipeline at {prepared.clock_hz / 1e6:g} MHz"
     known = {f"{name}{suffix}": what for suffix, what in _CONTENTS.items()}
+    known |= dict.fromkeys(cells(board.family), "cells of Popstream's own, for yosys")
     contents = "\n".join(f"  {file:<24}{known[file]}" for file in sorted(files) if file in known)
     if board.family == "xc7":
         finish = _FINISH_XC7.format(name=name)

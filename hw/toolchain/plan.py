@@ -11,13 +11,13 @@ from boards.catalogue import Board
 from hw.toolchain.flows import choose_flow
 from sw.errors import PopstreamError
 
-__all__ = ["STAGES", "Prepared", "Stage", "keep", "plain_names", "prepare"]
+__all__ = ["STAGES", "Prepared", "Stage", "after", "before", "cells", "plain_names", "prepare"]
 
 STAGES = ("synthesise", "place and route", "bitstream")
 
-# Modules that abc9 must not look beyond, by family: the popcount's compressors are made of LUT6,
-# and taken apart they come out half as large again. They are flattened before place and route.
-_KEPT = {"xc7": ("*.compressor_*",), "ecp5": (), "ice40": ()}
+# Cells of our own by family, as Verilog that is their black box before synthesis and what becomes
+# of them after it.
+_CELLS = {"xc7": ("xc7_cells.v",), "ecp5": (), "ice40": ()}
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,7 @@ def prepare(
     clock_hz: int,
     name: str = "top",
     parts: Sequence[str] = (),
+    simulated: str | None = None,
     flow: str | None = None,
 ) -> Prepared:
     """Generates a design's gateware and the plan that builds it.
@@ -146,6 +147,9 @@ def prepare(
         Submodules, as paths such as ``"accelerator.layer0"``, that synthesis keeps apart, so that
         their sizes can be told; nothing is optimised across their borders. Place and route sees
         one flat design.
+    simulated : str or None
+        Submodule whose netlist synthesis leaves behind, its parts as modules of their own, in
+        ``{name}_netlist.il``: what `hw.netlist` makes Verilog of. It is kept apart like a part.
     flow : str or None
         One of the board's flows; None takes the first that this machine has the tools for.
 
@@ -165,10 +169,11 @@ def prepare(
     else:
         platform = board.platform()
 
-    plan = platform.prepare(top, name, **_options(board, clock_hz, name, parts))
+    options = _options(board, clock_hz, name, parts, simulated)
+    plan = platform.prepare(top, name, **options)
 
     rtlil = plan.files[f"{name}.il"] = plain_names(plan.files[f"{name}.il"])
-    for part in parts:
+    for part in (*parts, *([simulated] if simulated else ())):
         if f"\nmodule \\{name}.{part}\n" not in rtlil:
             raise ValueError(f"No module {part!r} below {name!r}")
 
@@ -179,15 +184,28 @@ def prepare(
         clock_hz=clock_hz,
         flow=flow,
         parts=tuple(parts),
-        files=dict(plan.files),
-        stages=_stages(board, flow, name, commands),
+        files={**plan.files, **cells(board.family)},
+        stages=_stages(board, flow, name, commands, simulated),
     )
 
 
-def keep(family: str, modules: Sequence[str] = ()) -> str:
-    """The yosys command that keeps modules apart: those given, and those its family needs so."""
-    kept = " ".join([*modules, *_KEPT[family]])
-    return f"setattr -mod -set keep_hierarchy 1 {kept}" if kept else ""
+def cells(family: str) -> dict[str, str]:
+    """The files that `before` and `after` read, by name."""
+    return {name: (Path(__file__).parent / name).read_text() for name in _CELLS[family]}
+
+
+def before(family: str, parts: Sequence[str] = ()) -> str:
+    """The yosys commands between reading a design and synthesis; `parts` are kept apart."""
+    commands = [f"read_verilog -lib {name}" for name in _CELLS[family]]
+    commands += [f"setattr -mod -set keep_hierarchy 1 {' '.join(parts)}"] if parts else []
+    return "; ".join(commands)
+
+
+def after(family: str) -> str:
+    """The yosys commands that follow synthesis."""
+    return "; ".join(
+        [*(f"techmap -map {name}" for name in _CELLS[family]), "opt_clean", "check -assert"]
+    )
 
 
 def plain_names(rtlil: str) -> str:
@@ -202,17 +220,33 @@ def plain_names(rtlil: str) -> str:
     return rtlil
 
 
-def _options(board: Board, clock_hz: int, name: str, parts: Sequence[str]) -> dict:
+def _options(
+    board: Board, clock_hz: int, name: str, parts: Sequence[str], simulated: str | None
+) -> dict:
     """Amaranth's overrides: what every family adds to its own templates."""
+    kept, netlist = [f"{name}.{part}" for part in parts], []
+    if simulated:
+        whole = f"{name}.{simulated}"
+        kept.append(whole)
+        netlist = [
+            f"select {whole} {whole}.*",
+            f"write_rtlil -selected {name}_netlist.il",
+            "select -clear",
+        ]
     return {
         "emit_src": False,  # line numbers would make equal designs differ
         "verbose": True,
-        "script_after_read": keep(board.family, [f"{name}.{part}" for part in parts]),
-        "synth_opts": {"xc7": "-flatten -abc9", "ecp5": "", "ice40": "-device u"}[board.family],
+        "script_after_read": before(board.family, kept),
+        "synth_opts": {
+            "xc7": "-flatten -abc9 -nosrl",
+            "ecp5": "",
+            "ice40": "-device u",
+        }[board.family],
         "script_after_synth": "\n".join(
             [
-                "check -assert",  # a wire without a driver is logic that got lost
+                after(board.family),  # its check: a wire without a driver is logic that got lost
                 f"tee -q -o {name}_stat.json stat -json",
+                *netlist,
                 "setattr -mod -unset keep_hierarchy",
                 "flatten -noscopeinfo",
                 "delete t:$scopeinfo",  # older place and route knows no such cell
@@ -224,7 +258,13 @@ def _options(board: Board, clock_hz: int, name: str, parts: Sequence[str]) -> di
     }
 
 
-def _stages(board: Board, flow: str, name: str, commands: Sequence[Sequence[str]]):
+def _stages(
+    board: Board,
+    flow: str,
+    name: str,
+    commands: Sequence[Sequence[str]],
+    simulated: str | None,
+):
     synthesise, place, *pack = (tuple(command) for command in commands)
     routed = {"ecp5": "config", "ice40": "asc", "xc7": "dcp" if flow == "vivado" else "fasm"}
     # nextpnr-xilinx forked before nextpnr could report; its log is read instead.
@@ -233,7 +273,10 @@ def _stages(board: Board, flow: str, name: str, commands: Sequence[Sequence[str]
         Stage(
             "synthesise",
             (synthesise,),
-            (f"{name}.json", f"{name}_stat.json"),
+            (
+                *(f"{name}.json", f"{name}_stat.json"),
+                *([f"{name}_netlist.il"] if simulated else ()),
+            ),
             extras=(f"{name}.v",),
         ),
         Stage(

@@ -43,6 +43,11 @@ def test_the_main_job(built):
     assert simulation["frames"] == 20
     assert simulation["cycles_per_frame"] == report["cycles_per_frame"]
     assert simulation["latency_cycles"] == report["latency_cycles"]
+    netlist = report["netlist"]
+    assert netlist["frames"] == 20 and netlist["accuracy"] == simulation["accuracy"]
+    assert netlist["cycles_per_frame"] == report["cycles_per_frame"]
+    assert netlist["latency_cycles"] == report["latency_cycles"]
+    assert 1 <= report["depth"]["levels"] <= len(report["depth"]["longest_path"]) - 2
     assert report["placement"]["met"] and report["placement"]["fmax_mhz"] > 12
     assert report["used"]["luts"] <= 5280
     assert (folder / "top.bin").stat().st_size > 100_000
@@ -53,6 +58,8 @@ def test_the_main_job(built):
 def test_the_page_stands_alone(built):
     page = (built[2] / "report.html").read_text()
     assert "digits-tiny on iCEBreaker" in page and "20</b>images simulated" in page
+    assert "20 of the images went through the synthesised netlist" in page
+    assert "Fmax is missing" not in page
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -60,7 +67,7 @@ def test_nothing_is_done_twice(built, capsys):
     _, output, folder = built
     before = (folder / "top.bin").stat().st_mtime_ns
     status, out, _ = run(capsys, *ARGS, "--frames", "20", output=output)
-    assert status == 0 and out.count("done before") == 4
+    assert status == 0 and out.count("done before") == 5
     assert (folder / "top.bin").stat().st_mtime_ns == before
 
 
@@ -70,7 +77,7 @@ def test_changed_gateware_is_simulated_again(built, capsys):
     stages["simulate"]["key"][0] = "of other Verilog"
     (folder / "stages.json").write_text(json.dumps(stages))
     _, out, _ = run(capsys, *ARGS, "--frames", "20", output=output)
-    assert "20 images bit-exact" in out and out.count("done before") == 3
+    assert "20 images bit-exact" in out and out.count("done before") == 4
 
 
 def test_a_failure_does_not_show_the_last_success(built, monkeypatch, capsys):
@@ -90,6 +97,50 @@ def test_a_failure_does_not_show_the_last_success(built, monkeypatch, capsys):
     assert report["simulation"] is None
     assert {s["stage"]: s["status"] for s in report["stages"]}["simulate"] == "not done"
     (folder / "stages.json").write_text(kept)
+
+
+def test_a_wrong_netlist_fails_the_build(built, monkeypatch, capsys):
+    from hw import netlist
+
+    def wrong(*args):
+        """Every pixel inverted."""
+        return right(*args).replace("(i__payload)", "(~i__payload)", 1)
+
+    _, output, folder = built
+    kept = (folder / "stages.json").read_text()
+    right = netlist.netlist
+    with monkeypatch.context() as patch:
+        patch.setattr(netlist, "netlist", wrong)
+        status, _, err = run(
+            capsys, *ARGS, "--frames", "20", "--seed", "2", "--until", "netlist", output=output
+        )
+    report = json.loads((folder / "report.json").read_text())
+    assert status == 1 and "in the synthesised netlist: " in err
+    assert report["simulation"] and report["netlist"] is None
+    (folder / "stages.json").write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("args", "model", "board", "why"),
+    [
+        ([], "digits-tiny", "icebreaker", None),
+        (["--no-netlist"], "digits-tiny", "icebreaker", "--no-netlist"),
+        ([], "mnist-sfc", "ulx3s", r"takes about \d+ min; --netlist asks for it"),
+        (["--netlist"], "mnist-sfc", "ulx3s", None),
+        (["--until", "netlist"], "mnist-sfc", "ulx3s", None),
+        ([], "mnist-sfc", "pynq", None),
+    ],
+)
+def test_when_the_netlist_is_simulated(args, model, board, why):
+    import re
+
+    this = build.Build(
+        build.parser().parse_args(["--board", board, "--model", model, *args]), print
+    )
+    this.load()
+    this.choose_plan()
+    found = this.netlist_unwanted()
+    assert found == why or re.fullmatch(why, found)
 
 
 def test_damaged_records_are_made_again(built, capsys):
