@@ -16,7 +16,7 @@ from sw.errors import PopstreamError
 __all__ = ["frontier", "main"]
 
 _WIDTH = 110  # columns that the tables need
-_POINTS = 40  # paces that are tried for the Pareto front
+_POINTS = 80  # paces that are tried for the Pareto front
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,7 +61,8 @@ def frontier(search, limit) -> list:
     picked = np.unique(np.searchsorted(paces, wanted, side="right") - 1)
     front = []
     for pace in (paces[index] for index in picked[::-1]):
-        found = search.smallest(pace, limit)
+        same = pace == fastest.cycles
+        found = fastest if same else search.smallest(pace, limit, thorough=False)
         if not found.fits(limit):
             continue
         while front and front[-1].resources.luts >= found.resources.luts:
@@ -78,10 +79,10 @@ def _table(plan):
 
     table = Table(box=None, header_style="dim")
     for title in (
-        *("stage", "lanes in", "lanes out", "weights in", "registers"),
+        *("stage", "lanes in", "lanes out", "weights in, bits a cycle", "registers"),
         *("cycles", "LUT", "FF", "block RAM"),
     ):
-        left = title in ("stage", "weights in")
+        left = title.startswith(("stage", "weights"))
         table.add_column(title, justify="left" if left else "right", no_wrap=True)
 
     def row(name, lanes_in, lanes_out, weights, registers, cycles, cost):

@@ -17,7 +17,7 @@ from hw.pipeline import Lanes, LayerLanes, Matrix, PlanError, Stage, pipeline
 from hw.resources import Resources, budgets, estimate, shell_resources, stage_resources
 from hw.search import Search
 from hw.timing import Cycles, predict
-from sw.network import Network
+from sw.network import Dense, Network
 
 __all__ = [
     "Plan",
@@ -227,7 +227,16 @@ def fastest(
         When not even the slowest plan fits.
     """
     found, _ = search(network, board, clock_hz, input).fastest(limit)
-    return Plan(network, board, clock_hz, found.lanes).check(limit)
+    try:
+        return Plan(network, board, clock_hz, found.lanes).check(limit)
+    except PlanError as error:
+        bits = sum(node.weights.size for node in network.of(Dense))
+        held = board.brams * board.bram_bits
+        if bits <= held:
+            raise
+        raise PlanError(
+            f"{error}; {board.brams} block RAMs hold {held:,} of its {bits:,} bits of weights"
+        ) from error
 
 
 def fill(

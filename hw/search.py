@@ -350,7 +350,9 @@ class Search:
             bits[index] = block
         return _Network(total, first, tuple(picks), tuple(bits))
 
-    def smallest(self, cycles: int, limit: Resources | None = None) -> Found:
+    def smallest(
+        self, cycles: int, limit: Resources | None = None, *, thorough: bool = True
+    ) -> Found:
         """The fewest LUTs of at most `cycles` cycles a frame, within the block RAM of `limit`.
 
         Where flip-flops or LUT RAM are short they are given a price too; where that does not help,
@@ -362,11 +364,14 @@ class Search:
             Fewer than the least of `paces` count as that.
         limit : Resources or None
             What may be taken; None is all that the board has.
+        thorough : bool
+            Try other storage for single layers too, which finds a percent where block RAM is short.
         """
         cycles = max(cycles, self.paces[0])
         limit = np.array(astuple(limit or budgets(self._board))[:4])
-        best, bound, near = None, 0.0, _PRICES[0]
+        best, near = None, _PRICES[0]
         ff = lut_ram = 0.0
+        bound = self._cheapest(cycles, (1.0, 0.0, 0.0, 0.0), _NOTHING)[0]
 
         def visit(price, kept=_NOTHING):
             """Whether the network at this price of block RAM keeps within it unaided."""
@@ -384,7 +389,10 @@ class Search:
         for _ in range(6):
             if not visit(_PRICES[0]):
                 bisect_left(_PRICES, True, lo=1, key=visit)
-                self._exchange(lambda kept: visit(near, kept), lambda: best, bound)
+                for price in (near, near * 0.7, near * 1.4) if thorough else ():
+                    self._exchange(
+                        lambda kept, price=price: visit(price, kept), lambda: best, bound
+                    )
             if not best.short(limit):
                 break
             over = best.total > limit
@@ -395,8 +403,8 @@ class Search:
     def _exchange(self, visit, best, bound):
         """Try other storage for one layer after another, until none makes the best better.
 
-        Layers are few, so at the deciding price of block RAM many move at once from LUTs to block
-        RAM and back, and the fill alone does not find which of them should.
+        Layers are few, so about the deciding price of block RAM many move at once from LUTs to
+        block RAM and back, and the fill alone does not find which of them should.
         """
         kept, better = {}, True
         while better and best().total[_LUT] > 1.005 * bound:
@@ -442,8 +450,12 @@ class Search:
 
         @cache
         def at(pace):
+            quick = self.smallest(pace, limit, thorough=False)
+            if quick.fits(limit) or quick.bound > limit.luts:
+                return quick
             return self.smallest(pace, limit)
 
         first = bisect_left(paces, True, key=lambda pace: at(pace).fits(limit))
         first = min(first, len(paces) - 1)
-        return at(paces[first]), at(paces[first - 1]) if first else None
+        found = self.smallest(paces[first], limit)
+        return found, at(paces[first - 1]) if first else None

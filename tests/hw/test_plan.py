@@ -56,6 +56,9 @@ def test_the_default_model_fits_every_board(tiny):
 def test_refusals_have_numbers(sfc):
     with pytest.raises(PlanError, match=r"does not fit icebreaker.*about [\d,]+ of 5,280 LUTs"):
         plan.fill(sfc, ICEBREAKER, ICEBREAKER.clock_hz, 1.0)
+    lfc = load(zoo.path("mnist-lfc")).network
+    with pytest.raises(PlanError, match=r"30 block RAMs hold 122,880 of its 2,910,208 bits of"):
+        plan.fill(lfc, ICEBREAKER, ICEBREAKER.clock_hz, 1.0)
     missed = r"30,000,000 frames .* of 53,200 LUTs.*; the fastest that fits does [\d,]+$"
     with pytest.raises(plan.TargetError, match=missed) as refusal:
         plan.meet(sfc, PYNQ, 62_500_000, 30e6)

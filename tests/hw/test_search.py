@@ -1,6 +1,7 @@
 """The search against enumeration, against its own bound, and against the clock."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -96,12 +97,12 @@ def test_what_is_found_is_what_the_plan_takes(sfc, target, cycles):
     assert made.resources.ffs == pytest.approx(found.resources.ffs, rel=0.15)
 
 
-@pytest.mark.parametrize("cycles", [64, 100, 150, 200, 256])
+@pytest.mark.parametrize("cycles", [64, 100, 150, 188, 200, 256])
 def test_block_ram_is_filled_and_little_is_lost(lfc, cycles):
-    """Mostly within 2 %, at most 6 %, of what no plan of that pace can beat."""
+    """Mostly within 2 %, at most 4 %, of what no plan of that pace can beat."""
     found = Search(lfc, PYNQ, 100 * MHZ).smallest(cycles)
     assert PYNQ.brams - 0.5 <= found.resources.brams <= PYNQ.brams
-    assert found.bound <= found.resources.luts <= 1.06 * found.bound
+    assert found.bound <= found.resources.luts <= 1.04 * found.bound
 
 
 def test_storage_is_mixed_in_a_network_and_in_a_layer(lfc):
@@ -135,6 +136,19 @@ def test_every_budget_is_kept(sfc, limit):
     assert found.fits(limit)
     assert not failed.fits(limit) and failed.cycles < found.cycles
     assert found.cycles < 784
+
+
+@pytest.mark.parametrize(
+    ("cycles", "scarce", "share"), [(16, "ffs", 0.8), (12, "ffs", 0.7), (64, "lut_rams", 0.75)]
+)
+def test_what_is_scarce_is_saved(sfc, cycles, scarce, share):
+    """Flip-flops by tables, which have no registers behind a ROM; LUT RAM by narrower inputs."""
+    search = Search(sfc, PYNQ, 100 * MHZ)
+    free = search.smallest(cycles)
+    limit = replace(budgets(PYNQ), **{scarce: share * getattr(free.resources, scarce)})
+    tight = search.smallest(cycles, limit)
+    assert not free.fits(limit) and tight.fits(limit)
+    assert tight.cycles <= cycles
 
 
 def test_faster_is_never_smaller(sfc):
