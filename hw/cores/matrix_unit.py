@@ -8,12 +8,14 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.cores import rom
+from hw.cores.accumulator import SUM_WIDTH, Accumulator
 from hw.cores.popcount import Popcount, levels
 from hw.cores.register import Register
 
-__all__ = ["STORAGE", "TABLE", "MatrixUnit"]
+__all__ = ["ACCUMULATORS", "STORAGE", "TABLE", "MatrixUnit"]
 
 STORAGE = ("table", "logic", "block")
+ACCUMULATORS = ("logic", "dsp")
 
 # The deepest table: four of a LUT6's inputs select the weight.
 TABLE = 16
@@ -36,7 +38,7 @@ class MatrixUnit(wiring.Component):
 
     Latency, with no stalls: the first output beat is valid `beats_per_vector + stages + 3` cycles
     after the last input beat's transfer (`stages + 3` where all neurons are done at once), and the
-    others `beats_per_vector` cycles apart.
+    others `beats_per_vector` cycles apart. With accumulators in DSPs it is one cycle more.
 
     Parameters
     ----------
@@ -56,6 +58,11 @@ class MatrixUnit(wiring.Component):
     logic_bits : int
         With "block": how many of the weights of a cycle are kept in LUT ROM all the same, in
         0..inputs_per_beat * neurons_per_beat.
+    accumulators : str
+        What adds up the counts of a neuron: "logic" (LUTs) or "dsp" (a DSP48E1 for four neurons a
+        cycle, where the family is "xc7" or "generic"). A DSP adds 12 bits, so there may be 2047
+        synapses, or 4095 where there are no thresholds. A unit with nothing to add, which counts
+        all synapses at once and has constant thresholds or none, cannot have it in DSPs.
     family : str
         Whose LUTs the unit is made for: "xc7", "ecp5", "ice40" or "generic".
 
@@ -82,6 +89,7 @@ class MatrixUnit(wiring.Component):
         stages: int = 0,
         storage: str = "logic",
         logic_bits: int = 0,
+        accumulators: str = "logic",
         family: str = "generic",
     ):
         weights = np.asarray(weights)
@@ -103,6 +111,21 @@ class MatrixUnit(wiring.Component):
             raise ValueError(
                 f"logic_bits must be in 0..{inputs_per_beat * neurons_per_beat}, not {logic_bits}"
             )
+        if accumulators not in ACCUMULATORS:
+            raise ValueError(
+                f"Accumulators must be one of {', '.join(ACCUMULATORS)}, not {accumulators!r}"
+            )
+        if accumulators == "dsp":
+            if family not in ("xc7", "generic"):
+                raise ValueError(f"Accumulators in DSPs are for xc7, not {family!r}")
+            if inputs_per_beat == synapses and (fold == 1 or thresholds is None):
+                raise ValueError("A unit that counts all synapses at once has no accumulators")
+            width = synapses.bit_length() + (thresholds is not None)
+            if width > SUM_WIDTH:
+                raise ValueError(
+                    f"Accumulators in DSPs have at most {SUM_WIDTH} bits, "
+                    f"not the {width} that {synapses} synapses take"
+                )
         table = fold if storage == "table" or fold == 1 else 0
         most = levels(inputs_per_beat, family, table)
         if not 0 <= stages <= most:
@@ -120,6 +143,7 @@ class MatrixUnit(wiring.Component):
         self._weights, self._thresholds = weights.astype(np.uint8), thresholds
         self._inputs_per_beat, self._neurons_per_beat = inputs_per_beat, neurons_per_beat
         self._stages, self._storage, self._logic_bits = stages, storage, logic_bits
+        self._accumulators = accumulators
         self._family, self._tabled = family, bool(table)
         result = range(synapses + 1) if thresholds is None else 1
         super().__init__(
@@ -168,7 +192,8 @@ class MatrixUnit(wiring.Component):
         beats, groups, pe = self.beats_per_vector, self.groups, self._neurons_per_beat
 
         # The pipeline: issue | read | XNOR, popcount | accumulate. Nothing in it waits: a beat that
-        # completes a result is issued only when there is room reserved for that.
+        # completes a result is issued only when there is room reserved for that. A DSP has a
+        # register behind its sum, so a result is there a cycle after it has its last count.
         beat = Signal(range(max(2, beats)))
         group = Signal(range(max(2, groups)))
         address = Signal(range(max(2, self.fold)))
@@ -197,8 +222,18 @@ class MatrixUnit(wiring.Component):
         for lane in range(0, pe, _REACH):
             m.submodules[f"flags_{lane}"] = copy = Register(width=2, family=self._family)
             m.d.comb += copy.i.eq(flags[:2])
-            for neuron in range(lane, min(lane + _REACH, pe)):
-                answers.append(self._accumulate(m, neuron, counts[neuron], starts, *copy.o))
+            neurons = range(lane, min(lane + _REACH, pe))
+            if self._accumulators == "dsp":
+                answers += self._sum(m, neurons, counts, starts, *copy.o)
+            else:
+                answers += [
+                    self._accumulate(m, neuron, counts[neuron], starts, *copy.o)
+                    for neuron in neurons
+                ]
+        if self._accumulators == "dsp":
+            summed = Signal()
+            m.d.sync += summed.eq(finished)
+            finished = summed
 
         # Room for as many results as can be under way before one that waits is seen; one bit each,
         # the lowest are free.
@@ -222,7 +257,8 @@ class MatrixUnit(wiring.Component):
     @property
     def _results(self) -> int:
         """Results under way, at most, when one leaves every `beats_per_vector` cycles."""
-        return -(-(rom.LATENCY + self._stages + 2) // self.beats_per_vector)
+        cycles = rom.LATENCY + self._stages + 2 + (self._accumulators == "dsp")
+        return -(-cycles // self.beats_per_vector)
 
     def _buffer(self, m, issue, beat, vector_done, may):
         """Inputs of the beat issued a cycle ago; issues one where there is one and it may."""
@@ -342,6 +378,18 @@ class MatrixUnit(wiring.Component):
         else:
             m.d.comb += total.eq(count + start)
         return total if starts is None else total[-1]
+
+    def _sum(self, m, neurons, counts, starts, valid, first):
+        """The results of some neurons from DSPs, a cycle after their last counts are there."""
+        m.submodules[f"sums_{neurons[0]}"] = sums = Accumulator(
+            width=self._total.width, lanes=len(neurons), family=self._family
+        )
+        m.d.comb += [sums.valid.eq(valid), sums.first.eq(first)]
+        for lane, neuron in enumerate(neurons):
+            m.d.comb += sums.term[lane].eq(counts[neuron])
+            m.d.comb += sums.start[lane].eq(0 if starts is None else starts[neuron])
+        totals = [sums.total[lane] for lane in range(len(neurons))]
+        return totals if starts is None else [total[-1] for total in totals]
 
 
 def _at_least(count: Value, threshold: int) -> Value:

@@ -69,7 +69,7 @@ def test_against_reference(streams, case, scores, stalls):
     [(5, 7, 7, 5, 1), (5, 7, 3, 5, 1), (8, 16, 8, 2, 1), (7, 17, 5, 3, 1), (12, 40, 40, 1, 3)],
 )
 def test_storage(streams, case, storage, family):
-    neurons, synapses, simd, pe, _ = case
+    neurons, _, simd, pe, _ = case
     options = {"storage": storage[0], "logic_bits": storage[1], "family": family}
     core, vectors, expected = make(*case, False, seed=simd, **options)
     beats = streams.to_beats(vectors, simd, 1)
@@ -77,10 +77,51 @@ def test_storage(streams, case, storage, family):
     assert streams.from_beats(run.outputs, pe, 1, neurons) == expected
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.5, 0.5), (0.0, 0.9)])
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("case", [(5, 7, 3, 5, 1), (7, 17, 5, 3, 1), (70, 9, 5, 35, 0)])
+def test_accumulators_in_dsps(streams, case, scores, stalls):
+    neurons, synapses, simd, pe, _ = case
+    options = {"accumulators": "dsp", "family": "xc7"}
+    core, vectors, expected = make(*case, scores, seed=synapses, **options)
+    beats = streams.to_beats(vectors, simd, 1)
+    run = streams.run(
+        core, beats, len(vectors) * core.groups, i_stall=stalls[0], o_stall=stalls[1], seed=neurons
+    )
+    width = synapses.bit_length() if scores else 1
+    assert streams.from_beats(run.outputs, pe, width, neurons) == expected
+
+
+@pytest.mark.parametrize("storage", ["table", "logic", "block"])
+def test_dsps_compare_where_a_group_takes_one_beat(streams, storage):
+    options = {"storage": storage, "accumulators": "dsp", "family": "xc7"}
+    core, vectors, expected = make(8, 16, 16, 2, 1, False, seed=1, **options)
+    beats = streams.to_beats(vectors, 16, 1)
+    run = streams.run(core, beats, len(vectors) * core.groups, o_stall=0.3)
+    assert streams.from_beats(run.outputs, 2, 1, 8) == expected
+
+
+def test_the_widest_sums_fit_dsps(streams):
+    """2047 of 2047 synapses match, and the last bit of 12 says so."""
+    for thresholds, answer in (([2047] * 2, 1), ([2048] * 2, 0)):
+        core = MatrixUnit(
+            weights=np.ones((2, 2047)),
+            thresholds=thresholds,
+            inputs_per_beat=1024,
+            neurons_per_beat=1,
+            accumulators="dsp",
+        )
+        run = streams.run(core, streams.to_beats([[1] * 2047], 1024, 1), 2)
+        assert run.outputs == [answer] * 2
+
+
+DSP_CASES = [(*case, "dsp") for case in CASES if case[2] < case[1] or case[3] < case[0]]
+
+
+@pytest.mark.parametrize("case", [*((*case, "logic") for case in CASES), *DSP_CASES])
 def test_cycles(streams, case):
-    neurons, synapses, simd, pe, stages = case
-    core, vectors, _ = make(*case, False, seed=1)
+    neurons, synapses, simd, pe, stages, accumulators = case
+    core, vectors, _ = make(*case[:5], False, seed=1, accumulators=accumulators)
     vectors = vectors * 2
     run = streams.run(core, streams.to_beats(vectors, simd, 1), len(vectors) * core.groups)
 
@@ -90,16 +131,17 @@ def test_cycles(streams, case):
 
     last_in = run.i_cycles[core.beats_per_vector - 1]
     wait = 0 if core.groups == 1 else core.beats_per_vector
-    assert run.o_cycles[0] - last_in == wait + stages + 3
+    assert run.o_cycles[0] - last_in == wait + stages + 3 + (accumulators == "dsp")
     assert set(np.diff(run.o_cycles[: core.groups])) <= {core.beats_per_vector}
 
 
-def test_reset_in_mid_vector(streams):
+@pytest.mark.parametrize("accumulators", ["logic", "dsp"])
+def test_reset_in_mid_vector(streams, accumulators):
     """A vector cut off by a reset leaves no trace in the next one."""
     from amaranth.hdl import ResetInserter, Signal
     from amaranth.sim import Simulator
 
-    core, vectors, expected = make(7, 17, 5, 3, 1, False, seed=3)
+    core, vectors, expected = make(7, 17, 5, 3, 1, False, seed=3, accumulators=accumulators)
     reset = Signal()
     results = []
 
@@ -147,6 +189,20 @@ W = np.zeros((4, 9), dtype=int)
         ({"storage": "block", "logic_bits": 7}, r"logic_bits must be in 0\.\.6, not 7"),
         ({"weights": np.zeros((40, 9)), "thresholds": None, "storage": "table"}, "not the 60"),
         ({"storage": "tape"}, "Storage must be one of table, logic, block, not 'tape'"),
+        ({"accumulators": "ram"}, "Accumulators must be one of logic, dsp, not 'ram'"),
+        ({"accumulators": "dsp", "family": "ecp5"}, "in DSPs are for xc7, not 'ecp5'"),
+        (
+            {"accumulators": "dsp", "inputs_per_beat": 9, "neurons_per_beat": 4},
+            "A unit that counts all synapses at once has no accumulators",
+        ),
+        (
+            {"accumulators": "dsp", "inputs_per_beat": 9, "thresholds": None},
+            "A unit that counts all synapses at once has no accumulators",
+        ),
+        (
+            {"accumulators": "dsp", "weights": np.zeros((4, 2048))},
+            "at most 12 bits, not the 13 that 2048 synapses take",
+        ),
     ],
 )
 def test_bad_parameters(change, message):
