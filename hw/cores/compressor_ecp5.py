@@ -163,11 +163,11 @@ def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[_S
     return best
 
 
-def _cheapest(heights: tuple[int, ...]) -> tuple[tuple[_Shape, ...], ...]:
-    """`_finish` with as many levels as lead to an end, and one more to choose from."""
+def _shallowest(heights: tuple[int, ...]) -> tuple[tuple[_Shape, ...], ...]:
+    """`_finish` with as few levels as lead to an end; more would hardly be cheaper."""
     for depth in range(_LEVELS):
         if max(heights) <= 1 or _finish(heights, depth)[1]:
-            return min((_finish(heights, depth + more) for more in (0, 1)), key=lambda f: f[0])[1]
+            return _finish(heights, depth)[1]
     raise AssertionError(f"No schedule for {heights}")
 
 
@@ -223,7 +223,7 @@ def schedule(width: int) -> Schedule:
     for counter in counters:
         put(counter.made)
     levels = [Level(tuple(counters))]
-    for shapes in _cheapest(tuple(len(heap[weight]) for weight in range(len(heap)))):
+    for shapes in _shallowest(tuple(len(heap[weight]) for weight in range(len(heap)))):
         # All take before any gives: what a level makes is for the next.
         chains = tuple(chain(shape) for shape in shapes)
         levels.append(Level(chains=chains))
