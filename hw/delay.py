@@ -8,7 +8,7 @@ measured after place and route.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hw.cores.compressor import tree
+from hw.cores.tree import tree
 
 __all__ = ["cuts", "level_delays", "stages"]
 
@@ -30,6 +30,8 @@ class _Delays:
     match, six, three : int
         LUTs on a path through a first level of XNOR and full adder, through a counter of six bits
         and through a full adder.
+    row : float
+        A row of CCU2C and the route to the next, where the tree is made of them.
     """
 
     register: float
@@ -39,12 +41,13 @@ class _Delays:
     match: int
     six: int
     three: int
+    row: float = 0.0
 
 
 # Speed grades: xc7z020-1, LFE5U-85F-6, iCE40UP5K. On 7-series a six-input function is one LUT.
 _DELAYS = {
     "xc7": _Delays(1.2, 1.1, 1.4, 0.03, match=1, six=1, three=1),
-    "ecp5": _Delays(1.5, 1.5, 1.8, 0.04, match=2, six=3, three=1),
+    "ecp5": _Delays(1.5, 1.5, 1.8, 0.04, match=2, six=3, three=1, row=2.9),
     "ice40": _Delays(3.0, 3.0, 3.0, 0.28, match=2, six=4, three=1),
 }
 
@@ -64,6 +67,9 @@ def level_delays(inputs_per_beat: int, family: str, depth: int = 0) -> list[floa
     delays = _DELAYS.get(family, _DELAYS["xc7"])
     levels = []
     for number, level in enumerate(tree(inputs_per_beat, family, depth).levels):
+        if delays.row and depth == 0:
+            levels.append(delays.row)
+            continue
         luts = 0
         if number == 0:
             luts = delays.match if level.counters else 0

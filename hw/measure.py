@@ -154,7 +154,10 @@ class Netlist:
                 raise PopstreamError(f"the netlist is not flat: {name} is a {kind}")
             inputs, outputs = {}, {}
             for port, bits in cell["connections"].items():
-                (inputs if directions[port] == "input" else outputs)[port] = bits
+                if directions[port] == "input":
+                    inputs[port] = bits
+                elif "x" not in bits:  # else the output is open
+                    outputs[port] = bits
             self.cells.append(_Cell(name, kind, inputs, outputs))
 
     @classmethod

@@ -45,7 +45,7 @@ __all__ = ["Found", "Search", "registers"]
 STORAGES = ("table", "logic", "block", "whole")
 
 # Nanoseconds of one popcount level with its routing, about; on 7-series each has its register.
-_LEVEL_NS = {"xc7": inf, "ecp5": 4.5, "ice40": 9.0}
+_LEVEL_NS = {"xc7": inf, "ecp5": 2.9, "ice40": 9.0}
 
 # Where a resource is in the arrays below: the order of `Resources`.
 _LUT, _FF, _BRAM, _LUT_RAM = range(4)

@@ -41,7 +41,6 @@ __all__ = [
     "adders",
     "parities",
     "schedule",
-    "tree",
 ]
 
 # Bits of the two weights that one atom takes, the fullest first.
@@ -463,20 +462,3 @@ def adders(width: int) -> Schedule:
         levels.append(Level(chains=(chain,)))
     result = tuple((heap.take(weight, 1) or (None,))[0] for weight in range(top + 1))
     return Schedule(tuple(levels), result, tuple(heap.weights))
-
-
-def tree(width: int, family: str, depth: int = 0) -> Schedule:
-    """The popcount of `width` lanes for a family.
-
-    Parameters
-    ----------
-    width : int
-        Lanes, at least 1.
-    family : str
-        "xc7", or one whose trees are made of plain adders: "ecp5", "ice40", "generic".
-    depth : int
-        Words of the table that the weights come from, in 1..16; 0 where they are an input.
-    """
-    if family != "xc7":
-        return adders(width)
-    return schedule(width, "match" if depth == 0 else "threes" if depth <= 8 else "pairs")

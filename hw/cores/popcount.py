@@ -17,8 +17,10 @@ from amaranth.hdl import Cat, Const, Instance, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.cores.compressor import Atom, parities, tree
+from hw.cores import compressor_ecp5
+from hw.cores.compressor import Atom, parities
 from hw.cores.register import Register
+from hw.cores.tree import tree
 from hw.delay import cuts, level_delays
 
 __all__ = ["Popcount", "levels"]
@@ -145,7 +147,11 @@ class Popcount(wiring.Component):
         # `late` has what is still wanted.
         delays = level_delays(self._width, self._family, self._depth)
         registers = cuts(delays, self._stages)
-        draw = self._primitives if self._family == "xc7" and platform is not None else self._plain
+        primitives = {
+            "xc7": self._primitives,
+            "ecp5": self._ccu2cs if self._turned else self._plain,
+        }
+        draw = self._plain if platform is None else primitives.get(self._family, self._plain)
         nodes: dict[int, Signal] = {}
         for number, level in enumerate(self._tree.levels, 1):
             for made in (item.made for item in (*level.counters, *level.chains)):
@@ -189,7 +195,7 @@ class Popcount(wiring.Component):
         self._lanes, self._selects = [], []
         for first in range(0, self._words, self._reach):
             m.submodules[f"input_{first}"] = copy = Register(width=len(taken), family=self._family)
-            m.d.comb += copy.i.eq(taken)
+            m.d.comb += copy.i.eq(~taken if self._turned else taken)
             self._lanes.append(copy.o[: len(lanes)])
             self._selects.append(copy.o[len(lanes) :])
 
@@ -197,6 +203,11 @@ class Popcount(wiring.Component):
     def _reach(self) -> int:
         """Words that one copy of the input serves: all, where they share what it goes to."""
         return _REACH if self._family == "xc7" and self._depth != 1 else self._words
+
+    @property
+    def _turned(self) -> bool:
+        """Whether the tree is of CCU2C, which count matches of what comes inverted."""
+        return self._family == "ecp5" and self._depth == 0
 
     @property
     def _threes(self) -> bool:
@@ -241,7 +252,7 @@ class Popcount(wiring.Component):
                             m.d.comb += weights.eq(row)
         matches = Signal(len(weights))
         spread = Cat(bit.replicate(words) for bit in self._lanes[0])
-        m.d.comb += matches.eq(~(spread ^ weights))
+        m.d.comb += matches.eq(spread ^ weights if self._turned else ~(spread ^ weights))
         return [matches[k * words : (k + 1) * words] for k in range(len(matches) // words)]
 
     def _plain(self, m, level, nodes):
@@ -253,7 +264,7 @@ class Popcount(wiring.Component):
                 if node is not None:
                     m.d.comb += nodes[node].eq(bit)
         for chain in level.chains:
-            if self._family != "xc7":
+            if self._family != "xc7" and not self._turned:
                 self._add(m, chain, nodes)
                 continue
             zero = Const(0, self._words)
@@ -287,6 +298,13 @@ class Popcount(wiring.Component):
             ]
             made = [nodes[node][word] for node in chain.made if node is not None]
             m.d.comb += Cat(made).eq(rows[0] + rows[1])
+
+    def _ccu2cs(self, m, level, nodes):
+        words = self._words
+        weights = [self.w[lane * words : (lane + 1) * words] for lane in range(self._width)]
+        compressor_ecp5.draw(
+            m, level, nodes, lambda k: (self._lanes[0][k].replicate(words), weights[k])
+        )
 
     def _primitives(self, m, level, nodes):
         made = {}  # words whose weights are the same in a few lanes share what counts them

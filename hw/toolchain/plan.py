@@ -17,7 +17,12 @@ STAGES = ("synthesise", "place and route", "bitstream")
 
 # Cells of our own by family, as Verilog that is their black box before synthesis and what becomes
 # of them after it.
-_CELLS = {"xc7": ("xc7_cells.v",), "ecp5": (), "ice40": ()}
+_CELLS = {"xc7": ("xc7_cells.v",), "ecp5": ("ecp5_cells.v",), "ice40": ()}
+
+# What place and route wants to see and nobody else: carry chains whose last carry goes nowhere.
+_ENDS = {
+    "ecp5": ("chtype -set POPSTREAM_CCU2C_LAST a:popstream_last=1", "techmap -map ecp5_cells.v"),
+}
 
 
 @dataclass(frozen=True)
@@ -251,6 +256,7 @@ def _options(
                 "flatten -noscopeinfo",
                 "delete t:$scopeinfo",  # older place and route knows no such cell
                 "opt_clean",
+                *_ENDS.get(board.family, ()),
             ]
         ),
         "nextpnr_opts": f"--freq {clock_hz / 1e6} --timing-allow-fail --seed 1"

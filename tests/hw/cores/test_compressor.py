@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from hw.cores.compressor import adders, parities, schedule, tree
+from hw.cores.compressor import adders, parities, schedule
+from hw.cores.tree import tree
 
 WIDTHS = [*range(1, 40), 49, 64, 98, 100, 128, 196, 256, 392, 784]
 
