@@ -49,12 +49,17 @@ def sim(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """The default model to a real bitstream for icebreaker, with pip's tools alone."""
+    """The default model, a board of each family: netlists simulated, and a real bitstream."""
     install(session, "sim")
-    session.run(
-        *("python", "-m", "hw.build", "--until", "bitstream", "--output", "build/nox"),
-        *("--board", "icebreaker"),
-    )
+    for board, until, share in (
+        ("icebreaker", "bitstream", "0.25"),
+        ("ulx3s", "netlist", "0.06"),
+        ("pynq", "netlist", "0.06"),
+    ):
+        session.run(
+            *("python", "-m", "hw.build", "--until", until, "--output", "build/nox"),
+            *("--board", board, "--fill", share),
+        )
 
 
 @nox.session
@@ -65,14 +70,6 @@ def sim_long(session: nox.Session) -> None:
         *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
         *("--board", "pynq", "--model", "mnist-sfc", "--frames", "all"),
     )
-
-
-@nox.session
-def netlist(session: nox.Session) -> None:
-    """The synthesised netlist of the default model, one of each family, on its sample images."""
-    install(session, "sim")
-    for board in ("icebreaker", "ulx3s", "pynq"):
-        session.run("python", "-m", "hw.netlist", "--board", board)
 
 
 @nox.session

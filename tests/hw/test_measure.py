@@ -212,6 +212,8 @@ def test_lut_memory():
     assert (size.luts, size.lutram) == (6, 4)
     assert size.between_registers.levels == 2
     assert size.between_registers.path == ("from", "ram", "after", "to")
+    size = netlist({name: cells[name] for name in ("from", "a", "ram")}, inputs=[1]).measured()
+    assert size.between_registers.path == ("from", "a", "ram")  # what is written
     constant = {**ram, "ADDRA": ["0"] * 5, "ADDRD": ["0"] * 5}
     size = netlist(cells | {"ram": ("RAM32M", constant)}, inputs=[1]).measured()
     assert size.between_registers.path == ("ram", "after", "to")
@@ -258,6 +260,10 @@ def test_ice40_carries_join_a_lut():
     size = netlist(cells, inputs=[3]).measured()
     assert size.luts == 2
     assert (size.between_registers.levels, size.between_registers.carry_chains) == (1, 1)
+    twice = cells | {"again": ("SB_CARRY", {"I0": 2, "I1": 3, "CI": 10, "CO": 12})}
+    assert netlist(twice, inputs=[3]).measured().luts == 3
+    first = cells | {"sum": ("SB_LUT4", {**add, "I3": "1", "O": 31})}  # a constant is no carry
+    assert netlist(first, inputs=[3]).measured().luts == 3
     cells["lut"] = ("SB_LUT4", {**add, "I2": "0", "O": 30})
     assert netlist(cells, inputs=[3]).measured().luts == 3
 
@@ -282,6 +288,22 @@ def test_a_netlist_with_modules_left():
     data = {"modules": {"top": {**inner, "cells": {"sub": cell}}, "inner": inner}}
     with pytest.raises(PopstreamError, match="not flat: sub is a inner"):
         Netlist(data, "top")
+    data["modules"]["inner"]["attributes"]["whitebox"] = "1"  # a family's own cell
+    assert [cell.kind for cell in Netlist(data, "top").cells] == ["inner"]
+
+
+def test_luts_of_parts():
+    """By names as flattening leaves them; sites shared or passed through count where they are."""
+    cells = {
+        "from": ff("0", 2),
+        "$flatten\\unit.\\one.$abc$1": lut(20, 2),
+        "unit.one.di": lut(21, 2),
+        "unit.one.carry": carry4([20, 2, "0", "0"], [21, "0", "0", "0"], o=[30, 31]),
+        "unit.one1": lut(22, 2),
+    }
+    found = netlist(cells, outputs=[30, 31])
+    assert found.luts_within(["unit.one", "unit.two"]) == {"unit.one": 2, "unit.two": 0}
+    assert found.measured().luts == 3
 
 
 class Counter(wiring.Component):
