@@ -12,13 +12,16 @@ from hw.cores.accumulator import SUM_WIDTH, Accumulator
 from hw.cores.popcount import Popcount, levels
 from hw.cores.register import Register
 
-__all__ = ["ACCUMULATORS", "STORAGE", "TABLE", "MatrixUnit"]
+__all__ = ["ACCUMULATORS", "LUT_RAM", "STORAGE", "TABLE", "MatrixUnit"]
 
 STORAGE = ("table", "logic", "block")
 ACCUMULATORS = ("logic", "dsp")
 
 # The deepest table: four of a LUT6's inputs select the weight.
 TABLE = 16
+
+# Words of an input buffer up to which it is LUT RAM, by family; above, and elsewhere, block RAM.
+LUT_RAM = {"xc7": 256, "ecp5": 64}
 
 # Neurons that one copy of a control signal serves.
 _REACH = 32
@@ -282,7 +285,12 @@ class MatrixUnit(wiring.Component):
         full = Signal(2)
         i_bank, bank = Signal(), Signal()
         row = max(1, (beats - 1).bit_length())
-        m.submodules.banks = banks = Memory(shape=simd, depth=2 << row if beats > 1 else 2, init=[])
+        depth = 2 << row if beats > 1 else 2
+        attrs = {}
+        if self._family in LUT_RAM:  # so that it is where the plan expects it
+            small = depth <= LUT_RAM[self._family]
+            attrs["ram_style"] = "distributed" if small else "block"
+        m.submodules.banks = banks = Memory(shape=simd, depth=depth, init=[], attrs=attrs)
         write, read = banks.write_port(), banks.read_port()
         m.d.comb += [
             self.i.ready.eq(~full.bit_select(i_bank, 1)),
