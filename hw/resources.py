@@ -165,12 +165,12 @@ FAMILIES = {
             0: _Tree(
                 (1, 4, 4, 9, 10, 14, 20, 27, 40, 56, 80, 111, 224, 457, 926, 1861, 2798),
                 (1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 6, 6, 7, 9, 10, 9),
-                0.67,
+                0.6,
             ),
             1: _adders(1.4),
         },
         reach=0,
-        sum_bit=2.0,
+        sum_bit=2.4,
         ram_words=16,
         ram_lut=1.5,
         ram_most=64,
@@ -328,10 +328,14 @@ def unit_cost(
             word = tuple(
                 np.where(tabled, ours, other) for ours, other in zip(made, word, strict=True)
             )
-            if limit <= 8:
-                luts = luts + np.where(tabled, simd / 2, 0)  # parities
-    luts, ffs = luts + word[0] * pe, ffs + word[1] * pe
-    ffs = ffs + simd * (-(-pe // family.reach) if family.reach else 1)
+            if board.family == "xc7" and limit <= 8:
+                # Parities, once; and of constants neurons share what counts three lanes.
+                luts = luts + np.where(tabled, simd / 2, 0)
+                luts = luts - np.where(fold == 1, simd / 2 * np.maximum(0, pe - 8), 0)
+    shared = np.where(fold > 1, 1, 0.85)  # equal counts of constants share their registers too
+    luts, ffs = luts + word[0] * pe, ffs + word[1] * pe * shared
+    copies = -(-pe // family.reach) if family.reach else 1
+    ffs = ffs + simd * np.where(fold > 1, copies, 1)
     if storage != "table":
         in_logic = np.minimum(logic_bits, lanes) if storage == "block" else lanes
         memory = np.where(fold > 1, brams(board, lanes - in_logic, fold), 0)

