@@ -54,7 +54,7 @@ class Resources:
     lut_rams : float
         Those of the LUTs that serve as RAM.
     dsps : float
-        Multiplier blocks; no core uses any.
+        Multiplier blocks; no plan uses any, though a unit may have its accumulators in them.
     """
 
     luts: float = 0

@@ -294,8 +294,7 @@ class Search:
         Returns
         -------
         (cost, at, picks)
-            Its cost, lanes in, and for each layer (storage, simd, pe), all by
-            index.
+            Its cost, lanes in, and for each layer (storage, simd, pe), all by index.
         """
         price = np.einsum("r,ri->i", prices, self._first)
         price = np.where(-(-self._elements // self._lanes) <= cycles, price, np.inf)
