@@ -81,6 +81,7 @@ class Accelerator(wiring.Component):
                     stages=stage.folding.stages,
                     storage=stage.folding.storage,
                     logic_bits=stage.folding.logic_bits,
+                    accumulators=stage.folding.accumulators,
                     family=self._family,
                 )
             case Maximum():

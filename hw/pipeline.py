@@ -44,6 +44,9 @@ class LayerLanes:
         "logic" (LUT ROM) or "block" (block RAM).
     logic_bits : int
         With "block": how many of the weights a cycle are in LUT ROM all the same.
+    accumulators : str
+        What adds up the counts: "logic" (LUTs) or, on 7-series, "dsp" (a DSP48E1 for four neurons
+        a cycle, for one cycle of latency).
     """
 
     inputs_per_beat: int
@@ -51,6 +54,7 @@ class LayerLanes:
     stages: int = 0
     storage: str = "logic"
     logic_bits: int = 0
+    accumulators: str = "logic"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from boards.catalogue import Board
-from hw.cores.matrix_unit import STORAGE, TABLE
+from hw.cores.accumulator import SUM_WIDTH
+from hw.cores.matrix_unit import ACCUMULATORS, STORAGE, TABLE
 from hw.cores.popcount import levels
 from hw.pipeline import Lanes, LayerLanes, Matrix, PlanError, Stage, pipeline
 from hw.resources import Resources, budgets, estimate, shell_resources, stage_resources
@@ -269,6 +270,19 @@ def _check_unit(stage: Matrix, board: Board) -> None:
         raise PlanError(
             f"{name}: logic_bits must be in 0..{stage.weight_width}, not {folding.logic_bits}"
         )
+    if folding.accumulators not in ACCUMULATORS:
+        raise PlanError(f"{name}: accumulators must be {' or '.join(ACCUMULATORS)}")
+    if folding.accumulators == "dsp":
+        width = stage.synapses.bit_length() + (not stage.scores)
+        if board.family != "xc7":
+            raise PlanError(f"{name}: accumulators are in DSPs on 7-series only")
+        if stage.beats_per_vector == 1 and (stage.groups == 1 or stage.scores):
+            raise PlanError(f"{name}: counts all synapses at once; accumulators must be logic")
+        if width > SUM_WIDTH:
+            raise PlanError(
+                f"{name}: accumulators in DSPs have {SUM_WIDTH} bits, not the {width}"
+                f" that {stage.synapses} synapses take"
+            )
 
 
 def from_json(path: str | Path, network: Network, board: Board, clock_hz: int) -> Plan:
@@ -292,7 +306,8 @@ def from_json(path: str | Path, network: Network, board: Board, clock_hz: int) -
         lanes = Lanes(layers=layers, **given)
         numbers = [lanes.input_lanes]
         for folding in layers.values():
-            numbers += [value for name, value in vars(folding).items() if name != "storage"]
+            names = vars(folding).keys() - {"storage", "accumulators"}
+            numbers += [getattr(folding, name) for name in names]
         if not all(type(number) is int for number in numbers):
             raise PlanError(f"{path}: lanes, stages and bits must be whole numbers")
     except (TypeError, KeyError, AttributeError) as error:

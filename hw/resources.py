@@ -54,7 +54,7 @@ class Resources:
     lut_rams : float
         Those of the LUTs that serve as RAM.
     dsps : float
-        Multiplier blocks; no plan uses any, though a unit may have its accumulators in them.
+        Multiplier blocks; accumulators are in them where a plan's file says so.
     """
 
     luts: float = 0
@@ -292,6 +292,7 @@ def unit_cost(
     stages,
     storage: str,
     logic_bits=0,
+    accumulators: str = "logic",
 ) -> Resources:
     """What a matrix unit costs.
 
@@ -307,6 +308,8 @@ def unit_cost(
         has no such tables.
     logic_bits : int
         With "block", weights a cycle that are in LUT ROM all the same.
+    accumulators : str
+        As in `LayerLanes`.
     """
     family = FAMILIES[board.family]
     simd, pe, stages = np.asarray(simd), np.asarray(pe), np.asarray(stages)
@@ -344,9 +347,13 @@ def unit_cost(
         ffs = ffs + np.where(fold > 1, words, 0)
 
     # Accumulators, which count from the threshold below 0.
-    alone = 0 if scores else np.where(groups > 1, total, (total - 2) / 3)
-    luts = luts + pe * np.where(beats > 1, total, alone) * family.sum_bit
-    ffs = ffs + np.where(beats > 1, pe * total, 0)
+    dsps = 0.0
+    if accumulators == "dsp":
+        dsps = -(-pe // 4)
+    else:
+        alone = 0 if scores else np.where(groups > 1, total, (total - 2) / 3)
+        luts = luts + pe * np.where(beats > 1, total, alone) * family.sum_bit
+        ffs = ffs + np.where(beats > 1, pe * total, 0)
     if not scores:
         luts = luts + rom(groups, pe * total, board.family)
         ffs = ffs + np.where(groups > 1, rom_columns(groups, pe * total), 0)
@@ -366,7 +373,7 @@ def unit_cost(
             luts, ffs = luts + np.where(near, width, 0), ffs + np.where(near, words * width, 0)
         memory = memory + np.where(far, brams(board, width, words), 0)
     ffs = ffs + simd
-    return Resources(luts, ffs, memory, lut_rams)
+    return Resources(luts, ffs, memory, lut_rams, dsps)
 
 
 @cache
@@ -435,6 +442,7 @@ def stage_resources(stage: Stage, board: Board) -> Resources:
                 stages=folding.stages,
                 storage=folding.storage,
                 logic_bits=folding.logic_bits,
+                accumulators=folding.accumulators,
             )
             return Resources(*(float(getattr(cost, f.name)) for f in fields(cost)))
         case Conversion():

@@ -88,6 +88,8 @@ class _Converter:
 
 def _matrix(stage: Matrix, arrivals: Sequence[int], after) -> None:
     beats, depth = stage.beats_per_vector, stage.folding.stages + 3
+    if stage.folding.accumulators == "dsp":
+        depth += 1  # the register behind a DSP's sum
     result = arrivals[-1] + depth if stage.groups == 1 else arrivals[-1] + beats + depth
     for _ in range(stage.groups):
         result = max(result + beats, after.take(result) + 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hw.accelerator import Accelerator
+from hw.cores.matrix_unit import ACCUMULATORS, STORAGE, TABLE
 from hw.cores.popcount import levels
 from hw.pipeline import Lanes, LayerLanes, PlanError
 from hw.timing import predict
@@ -38,14 +39,21 @@ def make_network(widths, seed, bits=3, classes=True):
     return Network(nodes)
 
 
-def random_lanes(network, rng, kind):
+def random_lanes(network, rng, kind, family):
     layers = {}
     for node in network.of(Dense):
-        simd = rng.randint(1, node.synapses)
+        simd, pe = rng.randint(1, node.synapses), rng.randint(1, node.neurons)
+        fold = -(-node.synapses // simd) * -(-node.neurons // pe)
+        storage = rng.choice(STORAGE if fold <= TABLE else STORAGE[1:])
+        table = fold if storage == "table" or fold == 1 else 0
+        alone = simd == node.synapses and (fold == 1 or node.thresholds is None)
         layers[node.name] = LayerLanes(
             inputs_per_beat=simd,
-            neurons_per_beat=rng.randint(1, node.neurons),
-            stages=rng.randint(0, levels(simd)),
+            neurons_per_beat=pe,
+            stages=rng.randint(0, levels(simd, family, table)),
+            storage=storage,
+            logic_bits=rng.randint(0, simd * pe) if storage == "block" else 0,
+            accumulators="logic" if alone else rng.choice(ACCUMULATORS),
         )
     elements = network.type(network.input).elements
     return Lanes(kind, rng.choice([1, elements, rng.randint(1, elements)]), layers)
@@ -55,9 +63,10 @@ def random_case(seed):
     rng = random.Random(seed)
     widths = [rng.randint(2, 14) for _ in range(rng.randint(2, 4))] + [rng.randint(2, 7)]
     network = make_network(widths, seed)
-    lanes = random_lanes(network, rng, rng.choice(["pixels", "bits"]))
+    family = rng.choice(["xc7", "generic"])
+    lanes = random_lanes(network, rng, rng.choice(["pixels", "bits"]), family)
     frames = np.random.default_rng(seed).integers(0, 8, (30, widths[0]))
-    return network, lanes, frames
+    return network, lanes, family, frames
 
 
 def i_beats(streams, network, lanes, frames):
@@ -68,8 +77,8 @@ def i_beats(streams, network, lanes, frames):
 
 @pytest.mark.parametrize("seed", range(24))
 def test_cycles_are_the_predicted_ones(streams, seed):
-    network, lanes, frames = random_case(seed)
-    core = Accelerator(network, lanes)
+    network, lanes, family, frames = random_case(seed)
+    core = Accelerator(network, lanes, family)
     beats = i_beats(streams, network, lanes, frames)
     per_frame = len(beats) // len(frames)
     cycles = predict(core.stages, per_frame)
@@ -80,11 +89,15 @@ def test_cycles_are_the_predicted_ones(streams, seed):
     assert set(np.diff(run.o_cycles[-12:])) == {cycles.per_frame}, lanes
 
 
+@pytest.mark.parametrize("accumulators", ["logic", "dsp"])
 @pytest.mark.parametrize("pe", [10, 8, 15])
-def test_a_slow_converter_makes_the_unit_before_it_wait(streams, pe):
+def test_a_slow_converter_makes_the_unit_before_it_wait(streams, pe, accumulators):
     """Results come every 3 cycles, and take up to 8 to leave two by two."""
     network = make_network([12, 60, 4], seed=2)
-    layers = {"layer0": LayerLanes(4, pe), "layer1": LayerLanes(2, 4)}
+    layers = {
+        "layer0": LayerLanes(4, pe, accumulators=accumulators),
+        "layer1": LayerLanes(2, 4, accumulators=accumulators),
+    }
     lanes = Lanes("bits", 12, layers)
     core = Accelerator(network, lanes)
     frames = np.random.default_rng(0).integers(0, 8, (20, 12))
@@ -97,8 +110,8 @@ def test_a_slow_converter_makes_the_unit_before_it_wait(streams, pe):
 
 @pytest.mark.parametrize("seed", range(24, 36))
 def test_any_stalls(streams, seed):
-    network, lanes, frames = random_case(seed)
-    core = Accelerator(network, lanes)
+    network, lanes, family, frames = random_case(seed)
+    core = Accelerator(network, lanes, family)
     stall = random.Random(seed).choice([(0.5, 0.5), (0.0, 0.9), (0.9, 0.0)])
     run = streams.run(
         core,

@@ -115,6 +115,16 @@ def test_json_round_trip(sfc, tmp_path):
             "storage must be table, logic or block",
         ),
         (
+            lambda p: p["layers"]["hidden0"].update(accumulators="ram"),
+            "hidden0: accumulators must be logic or dsp",
+        ),
+        (
+            lambda p: p["layers"]["scores"].update(
+                inputs_per_beat=256, neurons_per_beat=2, accumulators="dsp", storage="logic"
+            ),
+            "scores: counts all synapses at once; accumulators must be logic",
+        ),
+        (
             lambda p: p["layers"]["hidden0"].update(stages=99),
             r"stages must be in",
         ),
