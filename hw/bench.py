@@ -237,6 +237,7 @@ ROWS: dict[str, tuple[float, Callable[[str], Row]]] = {
     "table_depth16": (16, lambda name: _lanes(name, (64, 16, 4, 4), "table", 2.2)),
     "sfc_32_cycles": (120, lambda name: _cycles(name, "mnist-sfc", 32, 0.6)),
     "sfc_16_cycles": (200, lambda name: _cycles(name, "mnist-sfc", 16, 1.0)),
+    "sfc_8_cycles": (240, lambda name: _cycles(name, "mnist-sfc", 8, 1.0)),
     "lfc_fastest": (400, lambda name: _fastest(name, "mnist-lfc", 0.75, 300_000)),
     "icebreaker_digits": (40, lambda name: _routed(name, "icebreaker", "digits-tiny", 12)),
     "ulx3s_sfc": (
