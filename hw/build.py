@@ -27,7 +27,9 @@ STAGES = ("gateware", "simulate", "synthesise", "netlist", "place-and-route", "b
 DEFAULT_MODEL = "digits-tiny"
 NETLIST_SECONDS = 60  # a netlist is simulated unasked where this is expected to be enough
 NETLIST_CYCLES = 20_000  # and its frames take about so many
-SHARES = (0.25, 0.75, 1.0)  # of the board, tried in this order where nobody says
+# Shares of the board's LUTs and of all else, tried in this order where nobody says: at first what
+# is placed and routed in minutes.
+SHARES = ((0.08, 0.25), (0.25, 0.25), (0.75, 0.75), (1.0, 1.0))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -167,6 +169,7 @@ class Build:
         """Lanes for every layer."""
         from hw import plan
         from hw.pipeline import PlanError
+        from hw.resources import budgets
 
         began = time.monotonic()
         args = self.args
@@ -181,12 +184,14 @@ class Build:
         elif args.fill is not None:
             self.plan = plan.fill(*common, args.fill, input)
         else:
-            for share in SHARES:
+            whole = budgets(self.board)
+            for luts, others in SHARES:
+                limit = replace(whole * others, luts=whole.luts * luts)
                 try:
-                    self.plan = plan.fill(*common, share, input)
+                    self.plan = plan.fastest(*common, limit, input)
                     break
                 except PlanError:
-                    if share == SHARES[-1]:
+                    if luts == SHARES[-1][0]:
                         raise
         cycles = self.plan.cycles
         self.timed("plan", began)
