@@ -77,3 +77,17 @@ def calibrate(session: nox.Session) -> None:
     """The planner's estimate beside yosys's counts, for units of every family."""
     install(session, "sim")
     session.run("python", "-m", "hw.calibrate")
+
+
+@nox.session
+def formal(session: nox.Session) -> None:
+    """Popcounts of up to 36 lanes, proven equal to their definition; takes some ten minutes."""
+    session.install("-e", ".")
+    session.run("python", "-m", "hw.equivalence")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every claimed figure of the gateware, measured again; half an hour."""
+    install(session, "sim")
+    session.run("python", "-m", "hw.bench", *session.posargs)
