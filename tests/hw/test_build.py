@@ -125,10 +125,10 @@ def test_a_wrong_netlist_fails_the_build(built, monkeypatch, capsys):
     [
         ([], "digits-tiny", "icebreaker", None),
         (["--no-netlist"], "digits-tiny", "icebreaker", "--no-netlist"),
-        ([], "mnist-sfc", "ulx3s", r"takes about \d+ min; --netlist asks for it"),
-        (["--netlist"], "mnist-sfc", "ulx3s", None),
-        (["--until", "netlist"], "mnist-sfc", "ulx3s", None),
-        ([], "mnist-sfc", "pynq", None),
+        (["--fill", "0.9"], "mnist-sfc", "ulx3s", r"takes about \d+ min; --netlist asks for it"),
+        (["--fill", "0.9", "--netlist"], "mnist-sfc", "ulx3s", None),
+        (["--fill", "0.9", "--until", "netlist"], "mnist-sfc", "ulx3s", None),
+        (["--fill", "0.9"], "mnist-sfc", "pynq", None),
     ],
 )
 def test_when_the_netlist_is_simulated(args, model, board, why):
@@ -170,7 +170,9 @@ def test_a_plan_file_can_be_used_again(built, tmp_path, capsys):
 @pytest.mark.parametrize("input", ["pixels", "bits"])
 def test_gateware_for_every_board(board, input, tmp_path, capsys):
     status, _, err = run(
-        capsys, "--board", board, "--input", input, "--until", "gateware", output=tmp_path
+        capsys,
+        *("--board", board, "--input", input, "--fill", "0.06", "--until", "gateware"),
+        output=tmp_path,
     )
     assert status == 0, err
     (folder,) = tmp_path.iterdir()
