@@ -138,7 +138,12 @@ def test_vivado(xilinx_tools, small, tmp_path):
         ["vivado", *options, "top_bit.log", "-source", "top_bitstream.tcl"],
     ]
     place = prepared.files["top_place.tcl"]
-    for line in ("read_verilog top.v", "read_xdc top_clocks.xdc", "route_design"):
+    for line in (
+        "read_verilog top.v",
+        "read_verilog xc7_cells.v",
+        "read_xdc top_clocks.xdc",
+        "route_design",
+    ):
         assert line in place
 
 
