@@ -191,11 +191,11 @@ def _fastest(name: str, model: str, share: float, least: float) -> Row:
     )
 
 
-def _routed(name: str, board: str, model: str, least_mhz: float, *options: str) -> Row:
+def _routed(name: str, board: str, model: str, least_mhz: float) -> Row:
     """Built to the bitstream by `hw.build`, whose report has the figures."""
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         command = [sys.executable, "-m", "hw.build", "--board", board, "--model", model]
-        command += ["--until", "bitstream", "--output", folder, *options]
+        command += ["--until", "bitstream", "--output", folder]
         ran = subprocess.run(command, capture_output=True, text=True)
         reports = list(Path(folder).glob("*/report.json"))
         if ran.returncode or len(reports) != 1:
@@ -240,12 +240,7 @@ ROWS: dict[str, tuple[float, Callable[[str], Row]]] = {
     "sfc_8_cycles": (240, lambda name: _cycles(name, "mnist-sfc", 8, 1.0)),
     "lfc_fastest": (400, lambda name: _fastest(name, "mnist-lfc", 0.75, 300_000)),
     "icebreaker_digits": (40, lambda name: _routed(name, "icebreaker", "digits-tiny", 12)),
-    "ulx3s_sfc": (
-        300,
-        lambda name: _routed(
-            name, "ulx3s", "mnist-sfc", 100, "--clock", "100", "--target-fps", "500000"
-        ),
-    ),
+    "ulx3s_sfc": (300, lambda name: _routed(name, "ulx3s", "mnist-sfc", 100)),
 }
 
 
