@@ -56,7 +56,7 @@ def test_placement_takes_the_slowest_clock(small, tmp_path):
         "oscillator": {"achieved": 300.0, "constraint": 25},
     }
     used = {"TRELLIS_COMB": {"used": 10, "available": 83640}, "DP16KD": {"used": 2, "available": 9}}
-    placement = read_placement(small("ulx3s"), report(tmp_path, fmax, used))
+    placement = read_placement(small("ulx3s", clock_hz=50_000_000), report(tmp_path, fmax, used))
     assert placement.met
     assert placement.fmax_hz == 50.4e6
     assert placement.target_hz == 50_000_000
