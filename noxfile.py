@@ -64,12 +64,20 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def sim_long(session: nox.Session) -> None:
-    """The whole MNIST test set through the RTL of sfc; needs the data set, takes minutes."""
+    """The whole MNIST test set through the RTL of sfc, and the networks that fill a device.
+
+    Needs the data set, takes minutes.
+    """
     install(session, "sim,data")
-    session.run(
-        *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
-        *("--board", "pynq", "--model", "mnist-sfc", "--frames", "all"),
-    )
+    for model, options in (
+        ("mnist-sfc", ("--frames", "all")),
+        ("mnist-sfc", ("--target-fps", "1950000")),  # 32 cycles at 62.5 MHz
+        ("mnist-lfc", ("--target-fps", "312000")),  # 200 cycles
+    ):
+        session.run(
+            *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
+            *("--board", "pynq", "--model", model, *options),
+        )
 
 
 @nox.session

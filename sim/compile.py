@@ -35,6 +35,9 @@ VERILATOR_ARGS = (
     "-Wno-style",
     "--output-split",
     "60000",
+    # A vector of 10,000 lanes, each beside itself, is one line of 40,000 words.
+    "--preproc-token-limit",
+    "1000000000",
 )
 MAKE_ARGS = "OPT_FAST=-O1"
 INTERMEDIATE = {".a", ".cpp", ".d", ".dat", ".fast", ".gch", ".h", ".mk", ".o", ".slow"}

@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_every_word(width, family):
     assert rtl_counts(core, keys, words=words) == ref_counts(keys, words)
 
 
-@pytest.mark.parametrize("family", ["xc7", "generic"])
+@pytest.mark.parametrize("family", ["xc7", "ecp5", "generic"])
 @pytest.mark.parametrize("width", [17, 36, 64, 100, 784])
 @pytest.mark.parametrize("stages", [0, 1, "all"])
 def test_many_words(width, stages, family):
@@ -66,6 +67,24 @@ def test_many_words(width, stages, family):
     core = Popcount(width=width, words=3, stages=stages, family=family)
     assert core.latency == stages
     assert rtl_counts(core, keys, words=words) == ref_counts(keys, words)
+
+
+@pytest.mark.parametrize("family", ["xc7", "ecp5", "generic"])
+@pytest.mark.parametrize("width", [1024, 4096])
+def test_wide_words(width, family):
+    """Random words of every density, and the corners."""
+    rng = np.random.default_rng(width)
+    share = rng.random((12, 1))
+    share[:2] = [[0], [1]]
+    words = (rng.random((12, width)) < share).astype(int)[:, None, :]
+    keys = np.ones((12, width), dtype=int)
+    core = Popcount(width=width, family=family, stages=levels(width, family))
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(50_000)  # Python compiles the simulation of a sum of so many terms
+    try:
+        assert rtl_counts(core, keys, words=words) == ref_counts(keys, words)
+    finally:
+        sys.setrecursionlimit(usual)
 
 
 @pytest.mark.parametrize("family", ["xc7", "generic"])
