@@ -9,6 +9,7 @@ work.
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import math
@@ -236,6 +237,13 @@ class Build:
 
     def generate(self) -> None:
         """Verilog of the pipeline, and the tools' build plan around it."""
+        gc.disable()  # until all is written nothing can be let go, and looking takes half the time
+        try:
+            self._generate()
+        finally:
+            gc.enable()
+
+    def _generate(self) -> None:
         from amaranth.back import verilog
 
         from hw.accelerator import Accelerator
@@ -255,7 +263,7 @@ class Build:
         with ThreadPoolExecutor(1) as beside:
             converted = beside.submit(
                 verilog.convert,
-                Accelerator(network, lanes),
+                Accelerator(network, lanes, self.board.family),
                 name="accelerator",
                 emit_src=False,
                 strip_internal_attrs=True,
