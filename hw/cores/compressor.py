@@ -36,11 +36,14 @@ __all__ = [
     "Atom",
     "Chain",
     "Counter",
+    "Heap",
     "Level",
     "Schedule",
+    "Shape",
     "adders",
     "parities",
     "schedule",
+    "trimmed",
 ]
 
 # Bits of the two weights that one atom takes, the fullest first.
@@ -156,12 +159,16 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """A chain before it is known which bits it gets: bits of each atom's two weights."""
+class Shape:
+    """A chain before it is known which bits it gets: bits of each atom's one or two weights."""
 
     weight: int
     carry: bool
     atoms: tuple[tuple[int, ...], ...]
+
+    @property
+    def positions(self) -> int:
+        return sum(len(atom) for atom in self.atoms)
 
 
 def _pick(low: int, high: int, least: int) -> tuple[int, int] | None:
@@ -186,7 +193,7 @@ def _first(low: int, high: int, least: int) -> tuple[bool, tuple[int, int]] | No
     return best
 
 
-def _eat(heights: Sequence[int], least: Sequence[int], most: int) -> tuple[tuple[_Shape, ...], ...]:
+def _eat(heights: Sequence[int], least: Sequence[int], most: int) -> tuple[tuple[Shape, ...], ...]:
     """Chains for one level, from the lowest weight up, and what they leave.
 
     Parameters
@@ -197,7 +204,7 @@ def _eat(heights: Sequence[int], least: Sequence[int], most: int) -> tuple[tuple
 
     Returns
     -------
-    shapes : tuple of _Shape
+    shapes : tuple of Shape
     heights : tuple of int
         After the level.
     """
@@ -223,18 +230,19 @@ def _eat(heights: Sequence[int], least: Sequence[int], most: int) -> tuple[tuple
                     break
                 atom = _pick(left[here], left[here + 1], least[weight % 2] + 1)
             made[here] += 1
-            shapes.append(_Shape(weight, carry, tuple(atoms)))
-    return tuple(shapes), _trimmed(a + b for a, b in zip([*left, *[0] * 6], made, strict=True))
+            shapes.append(Shape(weight, carry, tuple(atoms)))
+    return tuple(shapes), trimmed(a + b for a, b in zip([*left, *[0] * 6], made, strict=True))
 
 
-def _trimmed(heights: Iterable[int]) -> tuple[int, ...]:
+def trimmed(heights: Iterable[int]) -> tuple[int, ...]:
+    """Bits of each weight, up to the highest weight that has any."""
     heights = list(heights)
     while heights and not heights[-1]:
         heights.pop()
     return tuple(heights)
 
 
-def _last(heights: Sequence[int]) -> _Shape | None:
+def _last(heights: Sequence[int]) -> Shape | None:
     """The one chain that finishes a heap, if one can."""
     start = next(weight for weight, height in enumerate(heights) if height > 1)
     left = [*heights, 0]
@@ -249,11 +257,7 @@ def _last(heights: Sequence[int]) -> _Shape | None:
         else:
             return None
         here += len(atoms[-1])
-    return _Shape(start, True, tuple(atoms))
-
-
-def _positions(shapes: Sequence[_Shape]) -> int:
-    return sum(len(atom) for shape in shapes for atom in shape.atoms)
+    return Shape(start, True, tuple(atoms))
 
 
 _LEVELS = 8  # more than any heap below a million bits needs
@@ -261,7 +265,7 @@ _POLICIES = tuple(product(product((3, 2, 1), repeat=2), (1 << 30, 1)))
 
 
 @cache
-def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[_Shape, ...], ...]]:
+def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[Shape, ...], ...]]:
     """The cheapest way found from a heap to a number: LUTs, and the chains of each level.
 
     The first levels of a tall heap take every full atom there is; the choice among policies is
@@ -270,14 +274,14 @@ def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[_S
     if max(heights, default=0) <= 1:
         return 0, ()
     last = _last(heights)
-    best = (float("inf"), ()) if last is None else (_positions([last]), ((last,),))
+    best = (float("inf"), ()) if last is None else (last.positions, ((last,),))
     if depth == 0:
         return best
     policies = _POLICIES if max(heights) <= 16 else (((3, 3), 1 << 30), ((2, 2), 1 << 30))
     seen = set()
     for least, most in policies:
         shapes, after = _eat(heights, least, most)
-        cost = _positions(shapes)
+        cost = sum(shape.positions for shape in shapes)
         if not shapes or after in seen or cost + (sum(after) - len(after) - 1) / 2 >= best[0]:
             continue
         seen.add(after)
@@ -287,53 +291,85 @@ def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[_S
     return best
 
 
-def _cheapest(heights: tuple[int, ...]):
+def _cheapest(heights: tuple[int, ...]) -> tuple[tuple[Shape, ...], ...]:
     """`_finish` with as many levels as lead to an end, and one more to choose from."""
     for depth in range(_LEVELS):
-        cost, levels = _finish(heights, depth)
-        if levels or max(heights, default=0) <= 1:
-            return min((cost, levels), _finish(heights, depth + 1), key=lambda found: found[0])
+        if max(heights) <= 1 or _finish(heights, depth)[1]:
+            return min((_finish(heights, depth + more) for more in (0, 1)), key=lambda f: f[0])[1]
     raise AssertionError(f"No schedule for {heights}")
 
 
-class _Heap:
-    """Hands out the nodes of a schedule while it is drawn."""
+class Heap:
+    """The bits that a schedule has yet to sum, while it is drawn: nodes by weight, oldest first.
 
-    def __init__(self):
-        self.weights: list[int] = []
-        self.columns: dict[int, list[int]] = {}
+    Parameters
+    ----------
+    width : int
+        Lanes of the popcount; so no sum reaches a weight above `top`.
+    """
+
+    def __init__(self, width: int):
+        self.top = width.bit_length() - 1
+        self._weights: list[int] = []
+        self._columns: dict[int, list[int]] = {}
 
     def make(self, weight: int) -> int:
-        self.weights.append(weight)
-        return len(self.weights) - 1
+        """A new node, which is not in the heap yet."""
+        self._weights.append(weight)
+        return len(self._weights) - 1
 
-    def put(self, *nodes: int) -> None:
+    def put(self, nodes: Iterable[int | None]) -> None:
+        """Adds what a counter or a chain made."""
         for node in nodes:
-            self.columns.setdefault(self.weights[node], []).append(node)
+            if node is not None:
+                self._columns.setdefault(self._weights[node], []).append(node)
 
     def take(self, weight: int, number: int) -> tuple[int, ...]:
         """The oldest nodes of a weight, `number` of them at most."""
-        column = self.columns.get(weight, [])
+        column = self._columns.get(weight, [])
         taken, column[:] = tuple(column[:number]), column[number:]
         return taken
 
     def heights(self) -> tuple[int, ...]:
-        top = max(self.columns, default=-1)
-        return _trimmed(len(self.columns.get(weight, ())) for weight in range(top + 1))
+        """Bits of each weight."""
+        top = max(self._columns, default=-1)
+        return trimmed(len(self._columns.get(weight, ())) for weight in range(top + 1))
 
-    def chain(self, shape: _Shape, top: int) -> Chain:
-        """Takes a chain's bits; sums above weight `top` are known to be 0."""
+    def threes(self, width: int) -> tuple[Counter, ...]:
+        """Lanes in threes, and the one or two that are left, counted and in the heap."""
+        counters = []
+        for lane in range(0, width, 3):
+            lanes = tuple(range(lane, min(lane + 3, width)))
+            counters.append(Counter(lanes, tuple(self.make(k) for k in range(min(2, len(lanes))))))
+        for counter in counters:
+            self.put(counter.made)
+        return tuple(counters)
+
+    def chain(self, shape: Shape) -> Chain:
+        """Takes a chain's bits; what it makes is not in the heap yet."""
         carry = self.take(shape.weight, 1)[0] if shape.carry else None
         atoms, here = [], shape.weight
         for counts in shape.atoms:
             taken = [self.take(here + k, count) for k, count in enumerate(counts)]
             atoms.append(Atom((), taken[0], taken[1] if len(taken) > 1 else (), len(taken) > 1))
             here += len(counts)
-        made = (self.make(w) if w <= top else None for w in range(shape.weight, here + 1))
+        made = (self.make(w) if w <= self.top else None for w in range(shape.weight, here + 1))
         return Chain(shape.weight, carry, tuple(atoms), tuple(made))
 
+    def level(self, shapes: Sequence[Shape]) -> Level:
+        """Draws a level of chains: all take before any gives."""
+        chains = tuple(self.chain(shape) for shape in shapes)
+        for chain in chains:
+            self.put(chain.made)
+        return Level(chains=chains)
 
-def _matching(width: int) -> tuple[int, tuple[tuple[_Shape, ...], ...]]:
+    def schedule(self, levels: Sequence[Level]) -> Schedule:
+        """The schedule of these levels, which leave at most a bit of each weight."""
+        result = tuple((self.take(weight, 1) or (None,))[0] for weight in range(self.top + 1))
+        return Schedule(tuple(levels), result, tuple(self._weights))
+
+
+def _matching(width: int) -> tuple[int, tuple[tuple[Shape, ...], ...]]:
     """Pairs of lanes in a count with XNOR, and the chains of each level besides theirs.
 
     The more pairs the better, up to one for each three, which lends it a carry.
@@ -343,8 +379,8 @@ def _matching(width: int) -> tuple[int, tuple[tuple[_Shape, ...], ...]]:
     threes = (width - 2 * pairs) // 3
     shapes, after = _eat([threes - min(pairs, threes), threes], (3, 3), 1 << 30)
     after = [*after, *[0] * 2]
-    heights = _trimmed([after[0] + pairs, after[1] + pairs, *after[2:]])
-    return pairs, (shapes, *_cheapest(heights)[1])
+    heights = trimmed([after[0] + pairs, after[1] + pairs, *after[2:]])
+    return pairs, (shapes, *_cheapest(heights))
 
 
 @cache
@@ -362,14 +398,12 @@ def schedule(width: int, kind: str = "match") -> Schedule:
     """
     if width < 1:
         raise ValueError(f"Width must be at least 1, not {width}")
-    heap, counters, chains = _Heap(), [], []
-    top = width.bit_length() - 1
+    heap, counters, chains = Heap(width), [], []
     if kind == "match" and width > 1:
         pairs, levels = _matching(width)
         for lane in range(2 * pairs, width, 3):
-            made = heap.make(0), heap.make(1)
-            heap.put(*made)
-            counters.append(Counter((lane, lane + 1, lane + 2), made))
+            counters.append(Counter((lane, lane + 1, lane + 2), (heap.make(0), heap.make(1))))
+            heap.put(counters[-1].made)
         for lane in range(0, 2 * pairs, 2):
             carry = (heap.take(0, 1) or (None,))[0]
             atom = Atom((lane, lane + 1), (), (), wide=False)
@@ -386,19 +420,16 @@ def schedule(width: int, kind: str = "match") -> Schedule:
         else:
             raise ValueError(f"Kind must be match, threes or pairs, not {kind!r}")
         for counter in counters:
-            heap.put(*(node for node in counter.made if node is not None))
-        levels = _cheapest(heap.heights())[1]
+            heap.put(counter.made)
+        levels = _cheapest(heap.heights())
 
     # The first level's chains take what its counters made, all others what the level before left.
     shapes, later = (levels[0], levels[1:]) if levels else ((), ())
-    chains += [heap.chain(shape, top) for shape in shapes]
-    drawn = [Level(tuple(counters), tuple(chains))]
-    for shapes in later:
-        heap.put(*(n for chain in drawn[-1].chains for n in chain.made if n is not None))
-        drawn.append(Level(chains=tuple(heap.chain(shape, top) for shape in shapes)))
-    heap.put(*(n for chain in drawn[-1].chains for n in chain.made if n is not None))
-    result = tuple((heap.take(weight, 1) or (None,))[0] for weight in range(top + 1))
-    return Schedule(tuple(drawn), result, tuple(heap.weights))
+    chains += [heap.chain(shape) for shape in shapes]
+    for chain in chains:
+        heap.put(chain.made)
+    first = Level(tuple(counters), tuple(chains))
+    return heap.schedule([first, *(heap.level(shapes) for shapes in later)])
 
 
 @cache
@@ -438,27 +469,19 @@ def adders(width: int) -> Schedule:
     """
     if width < 1:
         raise ValueError(f"Width must be at least 1, not {width}")
-    heap, levels, top = _Heap(), [], width.bit_length() - 1
-    counters = []
-    for lane in range(0, width, 3):
-        lanes = tuple(range(lane, min(lane + 3, width)))
-        counters.append(Counter(lanes, tuple(heap.make(k) for k in range(min(2, len(lanes))))))
-    while True:
-        for counter in counters:
-            heap.put(*counter.made)
-        levels.append(Level(tuple(counters)))
-        if max(heap.heights()) <= 2:
-            break
+    heap = Heap(width)
+    levels = [Level(heap.threes(width))]
+    while max(heap.heights()) > 2:
         counters = []
         for weight, height in enumerate(heap.heights()):
             for rows in [6] * (height // 6) + [3] * (height % 6 // 3):
-                made = [heap.make(weight + k) for k in range(2 if rows == 3 else 3)]
-                counters.append(Counter((), tuple(made), heap.take(weight, rows)))
+                made = tuple(heap.make(weight + k) for k in range(2 if rows == 3 else 3))
+                counters.append(Counter((), made, heap.take(weight, rows)))
+        for counter in counters:
+            heap.put(counter.made)
+        levels.append(Level(tuple(counters)))
     if max(heap.heights()) > 1:
         start = next(weight for weight, height in enumerate(heap.heights()) if height > 1)
-        shape = _Shape(start, False, tuple((height,) for height in heap.heights()[start:]))
-        chain = heap.chain(shape, top)
-        heap.put(*(node for node in chain.made if node is not None))
-        levels.append(Level(chains=(chain,)))
-    result = tuple((heap.take(weight, 1) or (None,))[0] for weight in range(top + 1))
-    return Schedule(tuple(levels), result, tuple(heap.weights))
+        rows = tuple((height,) for height in heap.heights()[start:])
+        levels.append(heap.level([Shape(start, False, rows)]))
+    return heap.schedule(levels)

@@ -27,7 +27,7 @@ from itertools import product
 
 from amaranth.hdl import Const, Instance, Module, Signal, Value
 
-from hw.cores.compressor import Atom, Chain, Counter, Level, Schedule
+from hw.cores.compressor import Atom, Heap, Level, Schedule, Shape, trimmed
 
 __all__ = ["Half", "draw", "luts", "rows", "schedule"]
 
@@ -57,27 +57,7 @@ class Half:
     made: int | None = None
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """A chain before it is known which bits it gets: bits of each atom's one or two weights."""
-
-    weight: int
-    carry: bool
-    atoms: tuple[tuple[int, ...], ...]
-
-    @property
-    def positions(self) -> int:
-        return sum(len(atom) for atom in self.atoms)
-
-
-def _trimmed(heights: Iterable[int]) -> tuple[int, ...]:
-    heights = list(heights)
-    while heights and not heights[-1]:
-        heights.pop()
-    return tuple(heights)
-
-
-def _chain(left: Sequence[int], weight: int, atoms: Sequence[tuple[int, ...]]) -> _Shape:
+def _chain(left: Sequence[int], weight: int, atoms: Sequence[tuple[int, ...]]) -> Shape:
     """The longest chain from a weight on, of the first of `atoms` that there are bits for."""
     left = [*left, 0, 0]
     left[weight] -= 1
@@ -92,7 +72,7 @@ def _chain(left: Sequence[int], weight: int, atoms: Sequence[tuple[int, ...]]) -
         for k, count in enumerate(atom):
             left[here + k] -= count
         here += len(atom)
-    return _Shape(weight, True, tuple(taken))
+    return Shape(weight, True, tuple(taken))
 
 
 def _eat(heights: Sequence[int], least: int, atoms: Sequence[tuple[int, ...]]):
@@ -113,10 +93,10 @@ def _eat(heights: Sequence[int], least: int, atoms: Sequence[tuple[int, ...]]):
                     made[here + k] += 1
                 here += len(atom)
             made[here] += 1
-    return tuple(shapes), _trimmed(a + b for a, b in zip([*left, 0], made, strict=True))
+    return tuple(shapes), trimmed(a + b for a, b in zip([*left, 0], made, strict=True))
 
 
-def _last(heights: Sequence[int]) -> _Shape | None:
+def _last(heights: Sequence[int]) -> Shape | None:
     """The one chain that finishes a heap, if one can."""
     start = next(weight for weight, height in enumerate(heights) if height > 1)
     carry = heights[start] > 2
@@ -132,7 +112,7 @@ def _last(heights: Sequence[int]) -> _Shape | None:
         else:
             return None
         here += len(atoms[-1])
-    return _Shape(start, carry, tuple(atoms))
+    return Shape(start, carry, tuple(atoms))
 
 
 _FOURS, _TWOS = ((4, 0), (3, 1), (2,)), ((2,),)
@@ -142,7 +122,7 @@ _LEVELS = 12  # more than any heap below a million bits needs
 
 
 @cache
-def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[_Shape, ...], ...]]:
+def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[Shape, ...], ...]]:
     """The cheapest way found from a heap to a number: halves, and the chains of each level."""
     if max(heights, default=0) <= 1:
         return 0, ()
@@ -163,7 +143,7 @@ def _finish(heights: tuple[int, ...], depth: int) -> tuple[float, tuple[tuple[_S
     return best
 
 
-def _shallowest(heights: tuple[int, ...]) -> tuple[tuple[_Shape, ...], ...]:
+def _shallowest(heights: tuple[int, ...]) -> tuple[tuple[Shape, ...], ...]:
     """`_finish` with as few levels as lead to an end; more would hardly be cheaper."""
     for depth in range(_LEVELS):
         if max(heights) <= 1 or _finish(heights, depth)[1]:
@@ -185,52 +165,10 @@ def schedule(width: int) -> Schedule:
     """
     if width < 1:
         raise ValueError(f"Width must be at least 1, not {width}")
-    weights: list[int] = []
-    heap: dict[int, list[int]] = {}  # by weight, the oldest first
-    top = width.bit_length() - 1
-
-    def make(weight: int) -> int | None:
-        if weight > top:
-            return None  # a sum that never gets there
-        weights.append(weight)
-        return len(weights) - 1
-
-    def put(nodes: Iterable[int | None]) -> None:
-        for node in nodes:
-            if node is not None:
-                heap.setdefault(weights[node], []).append(node)
-
-    def take(weight: int, number: int) -> tuple[int, ...]:
-        column = heap.get(weight, [])
-        taken, column[:] = tuple(column[:number]), column[number:]
-        return taken
-
-    def chain(shape: _Shape) -> Chain:
-        carry = take(shape.weight, 1)[0] if shape.carry else None
-        atoms, here = [], shape.weight
-        for counts in shape.atoms:
-            low, *high = (take(here + k, count) for k, count in enumerate(counts))
-            atoms.append(Atom((), low, high[0] if high else (), bool(high)))
-            here += len(counts)
-        return Chain(
-            shape.weight, carry, tuple(atoms), tuple(map(make, range(shape.weight, here + 1)))
-        )
-
-    counters = []
-    for lane in range(0, width, 3):
-        lanes = tuple(range(lane, min(lane + 3, width)))
-        counters.append(Counter(lanes, tuple(make(k) for k in range(min(2, len(lanes))))))
-    for counter in counters:
-        put(counter.made)
-    levels = [Level(tuple(counters))]
-    for shapes in _shallowest(tuple(len(heap[weight]) for weight in range(len(heap)))):
-        # All take before any gives: what a level makes is for the next.
-        chains = tuple(chain(shape) for shape in shapes)
-        levels.append(Level(chains=chains))
-        for each in chains:
-            put(each.made)
-    result = tuple((take(weight, 1) or (None,))[0] for weight in range(top + 1))
-    return Schedule(tuple(levels), result, tuple(weights))
+    heap = Heap(width)
+    first = Level(heap.threes(width))
+    later = _shallowest(heap.heights())
+    return heap.schedule([first, *(heap.level(shapes) for shapes in later)])
 
 
 # f and g of halves in the order A, B, C, D; where D is tied, f is the upper half of INIT.
