@@ -314,6 +314,10 @@ def main(argv: list[str] | None = None) -> int:
     except PopstreamError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        kept = f"; what was measured is in {args.json}" if args.json and rows else ""
+        sys.stderr.write(f"interrupted{kept}\n")
+        return 130
     out.print(_table(rows))
     if any(row.family == "xc7" for row in rows):
         out.print("\n7-series: synthesis counts; without place and route there is no Fmax.")

@@ -11,13 +11,10 @@ Registers are taken for wires: this proves what a pipeline computes, not when.
 
 import argparse
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from amaranth.back import rtlil
@@ -25,7 +22,7 @@ from amaranth.back import rtlil
 from hw.cores.popcount import Popcount, levels
 from hw.progress import bar, say
 from hw.toolchain.plan import cells
-from hw.toolchain.tools import require_tool
+from hw.toolchain.yosys import attempt_yosys, errors_in
 from sw.errors import PopstreamError, unknown
 
 __all__ = ["Case", "main", "popcounts", "prove"]
@@ -108,7 +105,6 @@ def prove(case: Case) -> None:
     PopstreamError
         They do not, with inputs for which they differ; or yosys fails otherwise.
     """
-    yosys = require_tool("yosys", need="a proof")
     own = cells(case.family) if case.family in _MODELS else {}
     models = [f"+/{_MODELS[case.family]}/cells_sim.v", *own] if case.family in _MODELS else []
     script = [
@@ -121,30 +117,25 @@ def prove(case: Case) -> None:
     ]
     collapse = "abc -g AND -script collapse.abc"
     verdict = "sat -verify -show-inputs -prove differs 0"
-    # yosys from pip sees the working folder, not /tmp.
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".proof-") as name:
-        folder = Path(name)
-        (folder / "design.il").write_text(case.design)
-        (folder / "specification.v").write_text(case.specification)
-        (folder / "miter.v").write_text(_miter(case))
-        (folder / "wire.v").write_text(_WIRE)
-        (folder / "collapse.abc").write_text("strash; collapse; strash\n")
-        for file, text in own.items():
-            (folder / file).write_text(text)
-        # A miter that is not 0 may have more cubes than abc takes; then SAT alone finds an example.
-        for steps in ([*script, collapse, verdict], [*script, verdict]):
-            command = [yosys, "-q", "-l", "log", "-p", "; ".join(steps)]
-            failed = subprocess.run(command, cwd=folder, capture_output=True).returncode
-            log = (folder / "log").read_text() if (folder / "log").exists() else ""
-            if "SAT proof finished" in log or "ABC" not in log:
-                break
+    files = {
+        "design.il": case.design,
+        "specification.v": case.specification,
+        "miter.v": _miter(case),
+        "wire.v": _WIRE,
+        "collapse.abc": "strash; collapse; strash\n",
+        **own,
+    }
+    # A miter that is not 0 may have more cubes than abc takes; then SAT alone finds an example.
+    for steps in ([*script, collapse, verdict], [*script, verdict]):
+        log, done = attempt_yosys(files, "; ".join(steps), need="a proof")
+        if "SAT proof finished" in log or "ABC" not in log:
+            break
     if "SAT proof finished - model found: FAIL!" in log:
         found = dict(re.findall(r"^ +\\(\w+) +\S+ +\S+ +([01]+)$", log, re.MULTILINE))
         example = ", ".join(f"{name} = {bits}'b{found[name]}" for name, bits in case.inputs.items())
         raise PopstreamError(f"{case.name}: not what is specified, for example where {example}")
-    if failed or "SAT proof finished - no model found: SUCCESS!" not in log:
-        errors = [line for line in log.splitlines() if "ERROR" in line]
-        raise PopstreamError(f"{case.name}: yosys failed: {' '.join(errors) or 'see its log'}")
+    if done is None or "SAT proof finished - no model found: SUCCESS!" not in log:
+        raise PopstreamError(f"{case.name}: yosys failed: {errors_in(log)}")
 
 
 def _count(width: int, words: int, table: np.ndarray | None) -> str:
@@ -254,6 +245,9 @@ def main(argv: list[str] | None = None) -> int:
     except PopstreamError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
     return 0
 
 

@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from boards.catalogue import Board
+from hw.cores.matrix_unit import LUT_RAM
 from hw.cores.rom import rom_luts
 from hw.cores.width_converter import converter_sizes
 from hw.pipeline import Conversion, Matrix, Maximum, Stage, Thresholding
@@ -117,7 +118,7 @@ class _Family:
     sum_bit: float  # LUTs of a bit of the accumulator, comparison included
     ram_words: int  # words of a LUT RAM
     ram_lut: float  # LUTs of one bit of such a RAM; 0: made of flip-flops or block RAM
-    ram_most: int  # words that yosys keeps in LUT RAM before it takes a block RAM
+    ram_most: int  # words of a small memory that is LUT RAM or, on iCE40, flip-flops
     control: float  # handshake of a unit; its counters take more
     mux: tuple[float, float]  # a multiplexer of n bits: LUTs a bit, and how many fewer; at least 1
     maximum: tuple[float, float]  # LUTs of a bit of a score that is compared, and others
@@ -154,7 +155,7 @@ FAMILIES = {
         sum_bit=1.0,
         ram_words=32,
         ram_lut=4 / 6,
-        ram_most=256,
+        ram_most=LUT_RAM["xc7"],
         control=22,
         mux=(0.42, 0),
         maximum=(1.9, 4),
@@ -173,7 +174,7 @@ FAMILIES = {
         sum_bit=2.4,
         ram_words=16,
         ram_lut=1.5,
-        ram_most=64,
+        ram_most=LUT_RAM["ecp5"],
         control=30,
         mux=(0.95, 0.9),
         maximum=(2.1, 45),
