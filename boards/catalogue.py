@@ -7,13 +7,41 @@ asked.
 Sources: Xilinx DS190 (xc7z020), Lattice FPGA-DS-02012 (LFE5U-85F) and FPGA-DS-02008 (iCE40UP5K).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
-from boards.clocks import Clock, Divider, Oscillator, PllEcp5, PllIce40
+from boards.clocks import Clock, Divider, Oscillator, PllEcp5, PllIce40, Processor
 from sw.errors import PopstreamError, unknown
 
-__all__ = ["BOARDS", "Board", "board"]
+__all__ = ["BOARDS", "Board", "Shell", "board"]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """One of the ways to reach a pipeline on a board.
+
+    Attributes
+    ----------
+    name : str
+        ``"zynq"``: the processor's memory and registers; ``"serial"``: a serial line.
+    oscillator : Oscillator
+        What the pipeline's clock is made from.
+    clock_hz : int
+        The pipeline's clock where nobody asks for another.
+    suggested_clocks_hz : tuple of int
+        Clocks worth trying, ascending; :meth:`Board.clock` accepts every exact frequency.
+    where : str
+        Where the user finds it.
+    baud : int
+        The serial line's bits per second where nobody asks for others; 0 where there is none.
+    """
+
+    name: str
+    oscillator: Oscillator
+    clock_hz: int
+    suggested_clocks_hz: tuple[int, ...]
+    where: str
+    baud: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,16 +70,9 @@ class Board:
         Bits a word and words of one block RAM in its widest shape with one read port.
     spare_memory : str
         Other memory on the chip that no block RAM figure counts; empty where there is none.
-    oscillator : Oscillator
-        The board's clock, and how the pipeline's clock is made from it.
-    clock_hz : int
-        The pipeline's clock where nobody asks for another.
-    suggested_clocks_hz : tuple of int
-        Clocks worth trying, ascending; :meth:`clock` accepts every exact frequency.
-    serial : str
-        Where the serial link's two wires are.
-    baud : int
-        The serial link's speed in bits per second where nobody asks for another.
+    shells : tuple of Shell
+        The ways to reach a pipeline; the first is the one that is used. :meth:`through` takes
+        another.
     leds : int
         User LEDs that the shell may use.
     flows : tuple of str
@@ -80,10 +101,7 @@ class Board:
     bram_width: int
     bram_depth: int
     dsps: int
-    oscillator: Oscillator
-    clock_hz: int
-    suggested_clocks_hz: tuple[int, ...]
-    serial: str
+    shells: tuple[Shell, ...]
     leds: int
     flows: tuple[str, ...]
     pip_flow: bool
@@ -91,7 +109,37 @@ class Board:
     loader_options: tuple[str, ...]
     platform_class: str
     spare_memory: str = ""
-    baud: int = 1_000_000
+
+    @property
+    def shell(self) -> Shell:
+        """The shell that is used."""
+        return self.shells[0]
+
+    @property
+    def clock_hz(self) -> int:
+        """The pipeline's clock where nobody asks for another."""
+        return self.shell.clock_hz
+
+    @property
+    def baud(self) -> int:
+        """The serial line's bits per second; 0 where the shell has none."""
+        return self.shell.baud
+
+    def through(self, name: str | None) -> "Board":
+        """This board with another of its shells; None means the one it has.
+
+        Raises
+        ------
+        PopstreamError
+            It has no such shell.
+        """
+        if name is None:
+            return self
+        for shell in self.shells:
+            if shell.name == name:
+                others = tuple(other for other in self.shells if other is not shell)
+                return replace(self, shells=(shell, *others))
+        raise unknown(f"shell for {self.name}", name, [shell.name for shell in self.shells])
 
     @property
     def bram_bits(self) -> int:
@@ -112,12 +160,13 @@ class Board:
             The board cannot make exactly this frequency; the message names the nearest ones.
         """
         clock_hz = self.clock_hz if clock_hz is None else clock_hz
-        if clock := self.oscillator.find(clock_hz):
+        source = self.shell.oscillator
+        if clock := source.find(clock_hz):
             return clock
-        near = " or ".join(f"{hz / 1e6:.9g} MHz" for hz in self.oscillator.nearest(clock_hz))
+        near = " or ".join(f"{hz / 1e6:.9g} MHz" for hz in source.nearest(clock_hz))
         raise PopstreamError(
-            f"{self.name} cannot make {clock_hz / 1e6:.9g} MHz from its "
-            f"{self.oscillator.hz / 1e6:g} MHz oscillator; nearest: {near}"
+            f"{self.name} cannot make {clock_hz / 1e6:.9g} MHz from {source.hz / 1e6:g} MHz; "
+            f"nearest: {near}"
         )
 
     def platform(self, **options):
@@ -132,6 +181,8 @@ class Board:
         return getattr(import_module(module), name)(**options)
 
 
+_BAUD = 1_000_000
+
 _XC7Z020 = {
     "part": "xc7z020clg400-1",
     "family": "xc7",
@@ -143,11 +194,24 @@ _XC7Z020 = {
     "bram_width": 72,
     "bram_depth": 512,
     "dsps": 220,
-    # Dividing by flip-flops, because MMCM and PLL are not safe in the open place and route.
-    "oscillator": Divider(125_000_000),
-    "clock_hz": 62_500_000,
-    "suggested_clocks_hz": (31_250_000, 62_500_000, 125_000_000),
-    "serial": "PMOD JA: pin 2 transmits, pin 3 receives, pin 5 is ground",
+    "shells": (
+        Shell(
+            name="zynq",
+            oscillator=Processor(1_000_000_000),
+            clock_hz=100_000_000,
+            suggested_clocks_hz=(50_000_000, 100_000_000, 125_000_000, 200_000_000),
+            where="the processor: registers at M_AXI_GP0, memory through S_AXI_HP0",
+        ),
+        Shell(
+            name="serial",
+            # Dividing by flip-flops, because MMCM and PLL are not safe in the open place and route.
+            oscillator=Divider(125_000_000),
+            clock_hz=62_500_000,
+            suggested_clocks_hz=(31_250_000, 62_500_000, 125_000_000),
+            where="PMOD JA: pin 2 transmits, pin 3 receives, pin 5 is ground",
+            baud=_BAUD,
+        ),
+    ),
     "leds": 4,
     "flows": ("himbaechel", "openxc7", "vivado"),
     "pip_flow": False,
@@ -184,10 +248,16 @@ BOARDS: dict[str, Board] = {
             bram_width=36,
             bram_depth=512,
             dsps=156,
-            oscillator=PllEcp5(25_000_000),
-            clock_hz=100_000_000,
-            suggested_clocks_hz=(25_000_000, 50_000_000, 80_000_000, 100_000_000),
-            serial="the board's own USB serial port (FT231X)",
+            shells=(
+                Shell(
+                    name="serial",
+                    oscillator=PllEcp5(25_000_000),
+                    clock_hz=100_000_000,
+                    suggested_clocks_hz=(25_000_000, 50_000_000, 80_000_000, 100_000_000),
+                    where="the board's own USB serial port (FT231X)",
+                    baud=_BAUD,
+                ),
+            ),
             leds=8,
             flows=("nextpnr",),
             pip_flow=True,
@@ -209,10 +279,16 @@ BOARDS: dict[str, Board] = {
             bram_depth=256,
             spare_memory="4 SPRAM of 256 kbit",
             dsps=8,
-            oscillator=PllIce40(12_000_000),
-            clock_hz=12_000_000,
-            suggested_clocks_hz=(12_000_000, 18_000_000, 24_000_000),
-            serial="the board's own USB serial port (FT2232H, second channel)",
+            shells=(
+                Shell(
+                    name="serial",
+                    oscillator=PllIce40(12_000_000),
+                    clock_hz=12_000_000,
+                    suggested_clocks_hz=(12_000_000, 18_000_000, 24_000_000),
+                    where="the board's own USB serial port (FT2232H, second channel)",
+                    baud=_BAUD,
+                ),
+            ),
             leds=2,
             flows=("nextpnr",),
             pip_flow=True,

@@ -4,13 +4,14 @@ Arithmetic only; ``hw.shell.clock`` instantiates what is found here. Every frequ
 number of hertz and is made exactly, so that cycle counts, baud rates and the constraints that the
 tools see agree.
 
-Sources: Lattice FPGA-DS-02012 (EHXPLLL) and FPGA-DS-02008, FPGA-TN-02052 (iCE40 sysCLOCK PLL).
+Sources: Lattice FPGA-DS-02012 (EHXPLLL) and FPGA-DS-02008, FPGA-TN-02052 (iCE40 sysCLOCK PLL);
+Xilinx UG585 chapter 25 and DS187 (Zynq's FCLK).
 """
 
 from dataclasses import dataclass, field
 from functools import cached_property
 
-__all__ = ["Clock", "Divider", "Oscillator", "PllEcp5", "PllIce40"]
+__all__ = ["Clock", "Divider", "Oscillator", "PllEcp5", "PllIce40", "Processor"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,10 @@ class Clock:
     hz : int
         Frequency.
     how : str
-        ``"direct"``, ``"divide"``, ``"EHXPLLL"`` or ``"SB_PLL40_PAD"``.
+        ``"direct"``, ``"divide"``, ``"FCLK"``, ``"EHXPLLL"`` or ``"SB_PLL40_PAD"``.
     settings : dict of str to int
-        The divider ``by``, or the divider parameters of the PLL's instance.
+        The divider ``by``, or the divider parameters of the PLL's instance; none of FCLK, which
+        software sets.
     """
 
     hz: int
@@ -78,6 +80,23 @@ class Divider(Oscillator):
     def _derived(self) -> dict[int, Clock]:
         dividers = [2**stage for stage in range(1, self.stages + 1) if self.hz % 2**stage == 0]
         return {self.hz // by: Clock(self.hz // by, "divide", {"by": by}) for by in dividers}
+
+
+@dataclass(frozen=True)
+class Processor(Oscillator):
+    """FCLK0 of a Zynq's processor: its I/O PLL of ``hz``, divided twice by 1..63, up to 250 MHz.
+
+    Software on the processor sets the two dividers; the gateware only uses what comes.
+    """
+
+    def _derived(self) -> dict[int, Clock]:
+        products = {first * second for first in range(1, 64) for second in range(1, 64)}
+        exact = {self.hz // by for by in products if self.hz % by == 0}
+        return {hz: Clock(hz, "FCLK") for hz in exact if hz <= 250_000_000}
+
+    @cached_property
+    def clocks(self) -> dict[int, Clock]:
+        return self._derived()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ Made by Popstream. Everything that a bitstream takes is here, except the tools.
 {finish}
 
 Then load it: openFPGALoader {loader} {bitstream}
-The serial link is {serial};
-{baud} baud, 8N1.
+It is reached through {where}.
 """
 
 _CONTENTS = {
@@ -132,6 +131,5 @@ def _readme(prepared: Prepared, files) -> str:
         finish=finish,
         loader=" ".join(board.loader_options),
         bitstream=prepared.bitstream,
-        serial=board.serial,
-        baud=board.baud,
+        where=board.shell.where,
     )

@@ -25,19 +25,34 @@ def test_unknown_board_suggests_the_nearest():
         board("pinq")
 
 
-@pytest.mark.parametrize("name", BOARDS)
-def test_default_and_suggested_clocks_can_be_made(name):
-    this = board(name)
+@pytest.mark.parametrize(
+    ("name", "shell"), [(name, shell.name) for name in BOARDS for shell in board(name).shells]
+)
+def test_default_and_suggested_clocks_can_be_made(name, shell):
+    this = board(name).through(shell)
+    assert this.shell.name == shell
+    assert {each.name for each in this.shells} == {each.name for each in board(name).shells}
     assert this.clock().hz == this.clock_hz
-    assert this.clock_hz in this.suggested_clocks_hz
-    for hz in this.suggested_clocks_hz:
+    assert this.clock_hz in this.shell.suggested_clocks_hz
+    for hz in this.shell.suggested_clocks_hz:
         assert this.clock(hz).hz == hz
 
 
 def test_impossible_clock_names_the_nearest():
-    message = "pynq cannot make 100 MHz from its 125 MHz oscillator; nearest: 62.5 MHz or 125 MHz"
+    message = "pynq cannot make 100 MHz from 125 MHz; nearest: 62.5 MHz or 125 MHz"
     with pytest.raises(PopstreamError, match=re.escape(message)):
-        board("pynq").clock(100_000_000)
+        board("pynq").through("serial").clock(100_000_000)
+    message = "pynq cannot make 101 MHz from 1000 MHz; nearest: 100 MHz or 125 MHz"
+    with pytest.raises(PopstreamError, match=re.escape(message)):
+        board("pynq").clock(101_000_000)
+
+
+def test_shells():
+    assert board("pynq").shell.name == "zynq"
+    assert board("pynq").through(None) is BOARDS["pynq"]
+    assert board("pynq").through("serial").baud == 1_000_000
+    with pytest.raises(PopstreamError, match="unknown shell for ulx3s 'zynq'; known: serial"):
+        board("ulx3s").through("zynq")
 
 
 def test_catalogue_needs_no_hardware_library():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from boards.clocks import Clock, Divider, PllEcp5, PllIce40
+from boards.clocks import Clock, Divider, PllEcp5, PllIce40, Processor
 
 
 def test_divider_offers_powers_of_two():
@@ -14,6 +14,16 @@ def test_divider_offers_powers_of_two():
 
 def test_divider_offers_whole_hertz_only():
     assert sorted(Divider(10, stages=3).clocks) == [5, 10]
+
+
+def test_processor_divides_twice():
+    clocks = Processor(1_000_000_000).clocks
+    assert clocks[100_000_000] == Clock(100_000_000, "FCLK")
+    assert max(clocks) == 250_000_000
+    for hz in clocks:
+        by = 1_000_000_000 // hz
+        assert by * hz == 1_000_000_000
+        assert any(by % first == 0 and by // first < 64 for first in range(1, 64))
 
 
 def test_nearest_brackets_the_wish():

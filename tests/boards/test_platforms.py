@@ -91,9 +91,9 @@ def test_zynq_pmods(name, number, pins):
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_board_has_what_the_shell_asks_for(name):
-    this = board(name)
+    this = board(name).through("serial")
     platform = this.platform()
-    assert platform.default_clk_frequency == this.oscillator.hz
+    assert platform.default_clk_frequency == this.shell.oscillator.hz
     for number in range(this.leds):
         platform.lookup("led", number)
     platform.lookup("uart", 0)

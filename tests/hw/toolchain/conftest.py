@@ -62,7 +62,7 @@ def small():
     """Prepares the small design for a board."""
 
     def make(name, *, clock_hz=None, parts=("counter",), flow=None):
-        this = board(name)
+        this = board(name).through("serial")
         clock = this.clock(clock_hz)
         return prepare(this, Small(clock), clock_hz=clock.hz, name="top", parts=parts, flow=flow)
 
