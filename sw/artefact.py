@@ -10,15 +10,16 @@ The metadata has one entry, `popstream`, a JSON object:
 
 Bits are stored as uint8, packed along the last axis in little-endian bit order, the rest of the
 last byte 0. Integers are int32. `samples.inputs` and `samples.labels` (uint8) are frames of the
-test set, so that a build can run real input where no data set is. Nothing in the file can run code;
-a reader checks all of it and says what is wrong where.
+test set, so that a build can run real input where no data set is; `samples.answers` (int32) is what
+the network answers to them, so that a board can check itself where no golden model is. Nothing in
+the file can run code; a reader checks all of it and says what is wrong where.
 """
 
 import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from sw.errors import PopstreamError
+from sw.golden import predict
 from sw.network import Argmax, Binarise, Dense, Input, Network, Node, stored_fields
 
 __all__ = [
@@ -94,10 +96,20 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Frames of the test set: inputs uint8 (k, *shape), labels uint8 (k,)."""
+    """Frames of the test set.
+
+    Parameters
+    ----------
+    inputs : array of uint8, (k, *shape)
+    labels : array of uint8, (k,)
+        What they show.
+    answers : array of int32, (k, *shape of the network's output), or None
+        What the network answers to them. None only until they are saved.
+    """
 
     inputs: np.ndarray
     labels: np.ndarray
+    answers: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +176,8 @@ def write_file(path: Path, data: bytes) -> None:
 def save(path: str | Path, network: Network, card: Card, samples: Samples) -> str:
     """Write a model file; equal arguments give equal bytes. Returns the network's digest.
 
+    The answers of the samples are computed here, whatever `samples` says they are.
+
     Raises
     ------
     ArtefactError
@@ -173,6 +187,7 @@ def save(path: str | Path, network: Network, card: Card, samples: Samples) -> st
     nodes, tensors = _encode(network)
     tensors["samples.inputs"] = np.ascontiguousarray(samples.inputs)
     tensors["samples.labels"] = np.ascontiguousarray(samples.labels)
+    tensors["samples.answers"] = _answers(network, samples.inputs)
     header = {
         "format": FORMAT,
         "nodes": nodes,
@@ -184,6 +199,12 @@ def save(path: str | Path, network: Network, card: Card, samples: Samples) -> st
         Path(path), to_bytes(tensors, metadata={"popstream": json.dumps(header, sort_keys=True)})
     )
     return network_digest(network)
+
+
+def _answers(network: Network, inputs: np.ndarray) -> np.ndarray:
+    """What the network answers: int32, (k, *shape of its output)."""
+    shape = network.type(network.output).shape
+    return predict(network, inputs).reshape(len(inputs), *shape).astype(np.int32)
 
 
 def _check_samples(samples: Samples, network: Network) -> None:
@@ -204,6 +225,16 @@ def _check_samples(samples: Samples, network: Network) -> None:
     classes = len(network.classes)
     if classes and labels.size and labels.max() >= classes:
         raise ArtefactError(f"samples.labels must be in 0..{classes - 1}, not {labels.max()}")
+
+
+def _check_answers(samples: Samples, network: Network) -> None:
+    answers, output = samples.answers, network.type(network.output)
+    _expect(answers, "samples.answers", np.int32, [len(samples.inputs), *output.shape])
+    wrong = answers[(answers < output.low) | (answers > output.high)]
+    if wrong.size:
+        raise ArtefactError(
+            f"samples.answers must be in {output.low}..{output.high}, not {wrong[0]}"
+        )
 
 
 def _field(entry: dict, item, tensors: dict[str, np.ndarray]):
@@ -289,6 +320,8 @@ def _header(text: str | None) -> dict:
 def load(path: str | Path) -> Model:
     """Read and check a model file.
 
+    Answers that an older file does not have are computed.
+
     Raises
     ------
     ArtefactError
@@ -306,11 +339,19 @@ def load(path: str | Path) -> Model:
         for key in ("samples.inputs", "samples.labels"):
             if key not in tensors:
                 raise ArtefactError(f"tensor {key} is missing")
-        samples = Samples(tensors.pop("samples.inputs"), tensors.pop("samples.labels"))
+        samples = Samples(
+            tensors.pop("samples.inputs"),
+            tensors.pop("samples.labels"),
+            tensors.pop("samples.answers", None),
+        )
         network = _decode(header, tensors)
         if tensors:
             raise ArtefactError(f"tensor {sorted(tensors)[0]} belongs to no node")
         _check_samples(samples, network)
+        if samples.answers is not None:
+            _check_answers(samples, network)
+        else:
+            samples = replace(samples, answers=_answers(network, samples.inputs))
         try:
             card = Card(**header["card"])
         except TypeError as error:

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from sw import artefact
+from sw import artefact, golden
 from sw.artefact import ArtefactError, Card, Samples
 from sw.network import Argmax, Binarise, Dense, Input, Network
 
@@ -55,6 +55,29 @@ def test_round_trip(file):
     assert np.array_equal(model.network.nodes[1].thresholds, network.nodes[1].thresholds)
     assert np.array_equal(model.samples.inputs, samples.inputs)
     assert np.array_equal(model.samples.labels, samples.labels)
+
+
+@pytest.mark.parametrize("output", ["label", "scores", "hidden"])
+def test_answers_are_the_golden_models(tmp_path, output):
+    """Of a network that ends in an index, in scores and in signs; given ones are not believed."""
+    network, samples = make()
+    names = [node.name for node in network.nodes]
+    network = Network(network.nodes[: names.index(output) + 1], ())
+    samples = Samples(samples.inputs, samples.labels, np.full((4, 1), 1, np.int32))
+    artefact.save(tmp_path / "m", network, CARD, samples)
+    answers = artefact.load(tmp_path / "m").samples.answers
+    assert answers.dtype == np.int32
+    assert answers.shape == (4, {"label": 1, "scores": 2, "hidden": 5}[output])
+    assert np.array_equal(answers, golden.trace(network, samples.inputs)[output])
+
+
+def test_older_file_without_answers(file):
+    before = artefact.load(file)
+    rewrite(file, change_tensors=put("samples.answers", None))
+    after = artefact.load(file)
+    assert np.array_equal(after.samples.answers, before.samples.answers)
+    assert after.samples.answers.dtype == np.int32
+    assert after.digest == before.digest
 
 
 def test_equal_inputs_give_equal_bytes(file, tmp_path):
@@ -164,6 +187,10 @@ def put(name, value):
         (put("samples.inputs", np.zeros((4, 9), np.uint8)), r"uint8 \(k, 3, 3\)"),
         (put("samples.labels", np.full(4, 2, np.uint8)), r"in 0\.\.1, not 2"),
         (put("samples.labels", np.zeros(3, np.uint8)), r"uint8 \(4,\), not uint8 \(3,\)"),
+        (put("samples.answers", np.zeros((4, 1), np.uint8)), r"int32 \(4, 1\), not uint8"),
+        (put("samples.answers", np.zeros(4, np.int32)), r"int32 \(4, 1\), not int32 \(4,\)"),
+        (put("samples.answers", np.full((4, 1), 2, np.int32)), r"answers must be in 0\.\.1, not 2"),
+        (put("samples.answers", np.full((4, 1), -1, np.int32)), r"in 0\.\.1, not -1"),
     ],
 )
 def test_bad_tensors(file, change, message):
