@@ -1,0 +1,237 @@
+"""The engine: a pipeline between a reader and a writer of memory, and the jobs that they do."""
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.cores.width_converter import WidthConverter
+from hw.shell.aligner import Aligner
+from hw.shell.axi import MemoryPort, Response
+from hw.shell.identity import Identity
+from hw.shell.jobs import FRAMES_WIDTH, JobQueue
+from hw.shell.reader import Reader
+from hw.shell.writer import Writer
+from sw.host.registers import COUNTERS, Cause, register
+
+__all__ = ["Engine"]
+
+
+def _cause(part, slave: Cause, decode: Cause) -> Value:
+    """What a reader or a writer failed by."""
+    return Mux(part.response == Response.DECERR, decode, slave)
+
+
+class Engine(wiring.Component):
+    """Answers frames in memory with results in memory, job by job.
+
+    Reading goes on with the next job while results of the present one are written. An error of the
+    memory, a job that is not aligned and one that finds the queue full end all jobs: no burst is
+    begun any more, those in flight end, then reader, pipeline and writer are reset. Only then
+    `error` is set: who sees it can reuse the buffers. Until a `reset`, which goes the same way,
+    nothing runs.
+
+    Parameters
+    ----------
+    accelerator : Component
+        Streams `i`, a frame as ArrayLayout(width, lanes) beats, and `o`, one unsigned class index a
+        frame, or its scores as ArrayLayout(width, lanes) beats.
+    identity : Identity
+        What it is; its `frame_cycles` decide how wide the aligner is.
+
+    Members
+    -------
+    memory : Out(MemoryPort)
+    source, destination, frames : In(32), In(32), In(16)
+        The job that `start` begins. Addresses are multiples of 8.
+    start : In(1)
+        Queues a job. Ignored while a reset or an error is being dealt with.
+    reset : In(1)
+        Gives up all jobs, then all is as new.
+    busy, error, queued, cause : Out(1), Out(1), Out(4), Out(4)
+        As STATUS has them.
+    done, failed : Out(1)
+        High for a cycle when a job has ended well, and when `error` gets set.
+    counters : Out(StructLayout)
+        The counters by their names in lower case, 32 bits each.
+
+    Raises
+    ------
+    ValueError
+        The accelerator's streams are not as the identity says.
+    """
+
+    def __init__(self, accelerator: wiring.Component, identity: Identity):
+        self._accelerator, self._identity = accelerator, identity
+        beats = accelerator.i.payload.shape()
+        if beats.elem_shape != identity.frame_bits or beats.length > identity.frame_elements:
+            raise ValueError(
+                f"Frames of {identity.frame_elements} elements of {identity.frame_bits} bits do "
+                f"not come {beats.length} of {beats.elem_shape} a beat"
+            )
+        numbers = accelerator.o.payload.shape()
+        self._lanes = numbers.length if isinstance(numbers, data.ArrayLayout) else 1
+        width = len(accelerator.o.payload) // self._lanes
+        if width > 8 * identity.number_bytes or self._lanes > identity.result_elements:
+            raise ValueError(
+                f"Results of {identity.result_elements} numbers of {identity.number_bytes} bytes "
+                f"do not come {self._lanes} of {width} bits a beat"
+            )
+        self._width = width
+        status = {field.name: Out(field.width) for field in register("STATUS").fields}
+        super().__init__(
+            {
+                "memory": Out(MemoryPort()),
+                "source": In(32),
+                "destination": In(32),
+                "frames": In(FRAMES_WIDTH),
+                "start": In(1),
+                "reset": In(1),
+                **status,
+                "done": Out(1),
+                "failed": Out(1),
+                "counters": Out(data.StructLayout({entry.name.lower(): 32 for entry in COUNTERS})),
+            }
+        )
+
+    @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    def elaborate(self, platform):
+        m = Module()
+        identity = self._identity
+
+        # All that a job leaves traces in is reset together, from a register: no logic should delay
+        # a net that goes everywhere.
+        clear = Signal()
+        clears = ResetInserter(clear)
+
+        queue = JobQueue()
+        m.submodules.queue = clears(queue)
+        m.d.comb += [
+            queue.i.payload.source.eq(self.source),
+            queue.i.payload.destination.eq(self.destination),
+            queue.i.payload.frames.eq(self.frames),
+            self.queued.eq(queue.level),
+        ]
+
+        reader = Reader(frame_bytes=identity.frame_bytes)
+        writer = Writer(number_bytes=identity.number_bytes, elements=identity.result_elements)
+        m.submodules.reader, m.submodules.writer = clears(reader), clears(writer)
+        wiring.connect(m, queue.reads, reader.job)
+        wiring.connect(m, queue.writes, writer.job)
+        for part, channels in ((reader, ("ar", "r")), (writer, ("aw", "w", "b"))):
+            for name in channels:
+                port = wiring.flipped(self.memory)
+                wiring.connect(m, getattr(part, name), getattr(port, name))
+
+        frames, results = self._pipeline(m, clears)
+        wiring.connect(m, reader.o, frames)
+        wiring.connect(m, results, writer.i)
+
+        halt = Signal()
+        resetting = Signal()
+        with m.If(self.reset):
+            m.d.sync += resetting.eq(1)
+        m.d.comb += [reader.halt.eq(halt), writer.halt.eq(halt), self.done.eq(writer.done)]
+        with m.FSM() as fsm:
+            with m.State("RUN"):
+                m.d.comb += halt.eq(self.reset | resetting)
+                with m.If(halt):
+                    m.next = "DRAIN"
+                with m.Else():
+                    unaligned = self.source[:3].any() | self.destination[:3].any()
+                    m.d.comb += queue.i.valid.eq(self.start & ~unaligned)
+                    for happens, cause in (
+                        (queue.i.valid & ~queue.i.ready, Cause.OVERRUN),
+                        (self.start & unaligned, Cause.UNALIGNED),
+                        (writer.failed, _cause(writer, Cause.WRITE_SLAVE, Cause.WRITE_DECODE)),
+                        (reader.failed, _cause(reader, Cause.READ_SLAVE, Cause.READ_DECODE)),
+                    ):
+                        with m.If(happens):
+                            m.d.sync += self.cause.eq(cause)
+                            m.next = "DRAIN"
+            with m.State("DRAIN"):
+                m.d.comb += halt.eq(1)
+                with m.If(reader.idle & writer.idle):
+                    m.d.sync += clear.eq(1)
+                    m.next = "CLEAR"
+            with m.State("CLEAR"):
+                m.d.comb += halt.eq(1)
+                m.d.sync += clear.eq(0)
+                with m.If(resetting):
+                    m.d.sync += [resetting.eq(0), self.cause.eq(Cause.NONE)]
+                    m.d.sync += self.counters.eq(0)
+                    m.next = "RUN"
+                with m.Else():
+                    m.d.comb += self.failed.eq(~self.reset)
+                    m.next = "FAILED"
+            with m.State("FAILED"):
+                m.d.comb += self.error.eq(1)
+                with m.If(resetting):
+                    m.next = "DRAIN"
+        working = (queue.level != 0) | ~writer.idle
+        stopping = fsm.ongoing("DRAIN") | fsm.ongoing("CLEAR")
+        m.d.comb += self.busy.eq(working | stopping | resetting)
+
+        pipeline = self._accelerator
+        owed = queue.reads.valid | ~reader.idle
+        counts = {
+            "jobs_done": self.done,
+            "frames_done": writer.frame,
+            "cycles_busy": working,
+            "stalls_in": working & owed & pipeline.i.ready & ~pipeline.i.valid,
+            "stalls_out": working & pipeline.o.valid & ~pipeline.o.ready,
+        }
+        for name, happens in counts.items():
+            happened = Signal(name=f"{name}_happened")
+            m.d.sync += happened.eq(happens)
+            with m.If(~clear):
+                m.d.sync += self.counters[name].eq(self.counters[name] + happened)
+
+        return m
+
+    def _pipeline(self, m: Module, clears: ResetInserter):
+        """Words of frames to numbers of results; returns the streams of both."""
+        identity, accelerator = self._identity, self._accelerator
+
+        # A wider aligner where one of 8 bytes would slow the pipeline down.
+        narrow = -(-identity.frame_bytes // 8) > max(
+            identity.frame_cycles, identity.frame_bytes / 8
+        )
+        aligner = Aligner(frame_bytes=identity.frame_bytes, o_bytes=16 if narrow else 8)
+        bits = 1 if identity.frame_bits == 1 else 8  # that an element takes in memory
+        converter = WidthConverter(
+            width=identity.frame_bits,
+            elements=identity.frame_elements,
+            i_lanes=min(identity.frame_elements, 8 * aligner.o_bytes // bits),
+            o_lanes=accelerator.i.payload.shape().length,
+        )
+        m.submodules.aligner, m.submodules.converter = clears(aligner), clears(converter)
+        m.submodules.accelerator = clears(accelerator)
+        for lane, element in enumerate(converter.i.payload):
+            m.d.comb += element.eq(aligner.o.payload.word_select(lane, bits))
+        m.d.comb += [
+            converter.i.valid.eq(aligner.o.valid),
+            aligner.o.ready.eq(converter.i.ready),
+        ]
+        wiring.connect(m, converter.o, accelerator.i)
+
+        results = accelerator.o
+        if self._lanes > 1:
+            scores = WidthConverter(
+                width=self._width,
+                elements=identity.result_elements,
+                i_lanes=self._lanes,
+                o_lanes=1,
+            )
+            m.submodules.scores = clears(scores)
+            wiring.connect(m, results, scores.i)
+            results = scores.o
+        numbers = stream.Signature(8 * identity.number_bytes).create()
+        m.d.comb += [
+            numbers.payload.eq(Value.cast(results.payload)),
+            numbers.valid.eq(results.valid),
+            results.ready.eq(numbers.ready),
+        ]
+        return aligner.i, numbers
