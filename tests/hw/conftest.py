@@ -1,4 +1,4 @@
-"""One way to run any streaming component: beats in, beats out, seeded stalls on both sides."""
+"""Ways to run streaming components: beats in, beats out, seeded stalls on both sides."""
 
 import random
 from dataclasses import dataclass
@@ -107,3 +107,57 @@ def streams():
         from_beats = staticmethod(from_beats)
 
     return Streams
+
+
+class Channel:
+    """One stream, driven or taken by a testbench, with seeded stalls.
+
+    Parameters
+    ----------
+    ctx : SimulatorContext
+    beats : stream interface
+    stall : float
+        How likely a cycle goes by unused.
+    seed : int
+    """
+
+    def __init__(self, ctx, beats, *, stall=0.0, seed=0):
+        self._ctx, self._beats, self._stall = ctx, beats, stall
+        self._rng = random.Random(seed)
+
+    async def pause(self):
+        while self._rng.random() < self._stall:
+            await self._ctx.tick()
+
+    async def send(self, payload):
+        await self.pause()
+        self._ctx.set(self._beats.payload, payload)
+        self._ctx.set(self._beats.valid, 1)
+        await self._ctx.tick().until(self._beats.ready)
+        self._ctx.set(self._beats.valid, 0)
+
+    async def receive(self):
+        """The next payload; also sees that one that is offered is held until it is taken."""
+        beats, offered = self._beats, None
+        while True:
+            ready = self._rng.random() >= self._stall
+            self._ctx.set(beats.ready, ready)
+            _, _, valid, payload = await self._ctx.tick().sample(beats.valid, beats.payload)
+            assert offered is None or (valid and payload == offered), "was not held"
+            if valid and ready:
+                self._ctx.set(beats.ready, 0)
+                return payload
+            offered = payload if valid else None
+
+    async def silence(self, cycles=20):
+        """Sees that nothing comes any more."""
+        self._ctx.set(self._beats.ready, 1)
+        for _ in range(cycles):
+            _, _, valid = await self._ctx.tick().sample(self._beats.valid)
+            assert not valid, "nothing was expected"
+
+
+@pytest.fixture
+def channel():
+    """The class above, as a fixture: test folders are not packages."""
+    return Channel
