@@ -109,7 +109,8 @@ class PynqDevice:
                 self._registers = pynq.MMIO(base, BYTES)
                 self._uio = self._open_interrupt()
         except Exception as error:  # pynq raises whatever came first
-            raise PopstreamError(f"cannot load {bitstream}: {error or repr(error)}") from error
+            reason = str(error) or repr(error)
+            raise PopstreamError(f"cannot load {bitstream}: {reason}") from error
 
     def read(self, address: int) -> int:
         """The register's word."""
