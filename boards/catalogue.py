@@ -146,6 +146,18 @@ class Board:
         """Bits of one block RAM."""
         return self.bram_width * self.bram_depth
 
+    def at(self, baud: int) -> "Board":
+        """This board with another speed of its serial line.
+
+        Raises
+        ------
+        PopstreamError
+            Its shell has no serial line.
+        """
+        if not self.baud:
+            raise PopstreamError(f"{self.name}'s shell {self.shell.name!r} has no serial line")
+        return replace(self, shells=(replace(self.shell, baud=baud), *self.shells[1:]))
+
     def clock(self, clock_hz: int | None = None) -> Clock:
         """How the pipeline's clock is made.
 

@@ -80,8 +80,22 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--waves", action="store_true", help="record the simulation's signals")
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where data sets are")
     p.add_argument("--flow", help="place and route by himbaechel, openxc7, vivado or nextpnr")
+    p.add_argument(
+        "--shell",
+        help="what reaches the pipeline: zynq (the processor's memory) or serial (default: the "
+        "board's first)",
+    )
     p.add_argument("--baud", type=int, help="bits a second of the serial link")
+    p.add_argument(
+        "--results",
+        choices=("labels", "scores"),
+        default="labels",
+        help="what a frame is answered with (default: %(default)s)",
+    )
     p.add_argument("--flash", action="store_true", help="load the bitstream into the board")
+    p.add_argument(
+        "--deploy", metavar="USER@HOST", help="copy it to a board over ssh, run the self-test there"
+    )
     p.add_argument(
         "--output", type=Path, default=Path("build"), metavar="DIR", help="build folders"
     )
@@ -122,8 +136,11 @@ class Build:
                 if not self.is_current(stage):
                     self.done.pop(stage, None)
                     self.skipped[stage] = f"--until {self.args.until}"
+            self.deployment()
             if self.args.flash:
                 self.flash()
+            if self.args.deploy:
+                self.deploy()
         finally:
             self.seconds["all"] = time.monotonic() - began
             self.write_report()
@@ -143,7 +160,9 @@ class Build:
         from sw.network import Argmax
 
         began = time.monotonic()
-        self.board = board(self.args.board)
+        self.board = board(self.args.board).through(self.args.shell)
+        if self.args.baud is not None:
+            self.board = self.board.at(self.args.baud)
         choose_flow(self.board, self.args.flow)  # a mistake is told before work is done
         self.count = _count(self.args.frames)
         self.clock_hz = self.board.clock(
@@ -153,11 +172,13 @@ class Build:
         is_file = given.endswith(".safetensors") or "/" in given
         self.model_name = Path(given).stem if is_file else given
         self.model = load(Path(given) if is_file else zoo.path(given))
-        output = self.model.network.output
-        if not isinstance(output, Argmax) or self.model.network.type(output).high > 255:
+        self.network = self.model.network
+        if self.args.results == "scores":
+            self.network = self.network.scores()
+        elif not isinstance(self.network.output, Argmax):
             raise PopstreamError(
-                f"{given}: ends in {output.name!r}; the serial link carries one class index, "
-                f"so the network has to end in an argmax of at most 256 classes"
+                f"{given}: ends in {self.network.output.name!r}, not in an argmax: it has no "
+                "labels; build it with --results scores"
             )
         self.timed("load", began)
         card = self.model.card
@@ -174,7 +195,7 @@ class Build:
 
         began = time.monotonic()
         args = self.args
-        common = (self.model.network, self.board, self.clock_hz)
+        common = (self.network, self.board, self.clock_hz)
         input = args.input or "pixels"
         if args.plan:
             self.plan = plan.from_json(args.plan, *common)
@@ -194,6 +215,9 @@ class Build:
                 except PlanError:
                     if luts == SHARES[-1][0]:
                         raise
+            port = self.plan.frame_bytes // 8  # cycles that a frame takes the memory port
+            if self.board.shell.name == "zynq" and self.plan.cycles.per_frame < port:
+                self.plan = plan.choose(*common, port, input)
         cycles = self.plan.cycles
         self.timed("plan", began)
         shares = ", ".join(f"{share:.0%} {what}" for what, share in self.plan.shares.items())
@@ -202,6 +226,8 @@ class Build:
             f"images/s at {self.clock_hz / 1e6:g} MHz, latency {cycles.latency:,} cycles; "
             f"about {shares}"
         )
+        if self.plan.port_frames_per_second < self.plan.frames_per_second:
+            self.say(f"port    {self.plan.port}: less than the pipeline takes")
 
     def open_folder(self) -> None:
         """Find or make the build folder, and what earlier builds left in it."""
@@ -247,23 +273,17 @@ class Build:
         from amaranth.back import verilog
 
         from hw.accelerator import Accelerator
-        from hw.shell.top import BoardTop
         from hw.toolchain import plain_names, prepare, write_archive
 
         began = time.monotonic()
-        network, lanes = self.model.network, self.plan.lanes
-        top = BoardTop(
-            self.board,
-            Accelerator(network, lanes, self.board.family),
-            elements=network.type(network.input).elements,
-            clock_hz=self.clock_hz,
-            baud=self.args.baud,
-        )
+        top = self.top(Accelerator(self.network, self.plan.lanes, self.board.family))
+        self.pipeline = top.pipeline
         # Half of the conversion to Verilog is another program's work: it goes on meanwhile.
         with ThreadPoolExecutor(1) as beside:
+            accelerator = Accelerator(self.network, self.plan.lanes, self.board.family)
             converted = beside.submit(
                 verilog.convert,
-                Accelerator(network, lanes, self.board.family),
+                accelerator,
                 name="accelerator",
                 emit_src=False,
                 strip_internal_attrs=True,
@@ -273,12 +293,13 @@ class Build:
                 top,
                 clock_hz=self.clock_hz,
                 name="top",
-                parts=[f"accelerator.{stage.name}" for stage in self.plan.stages],
-                simulated="accelerator",
+                parts=[f"{top.pipeline}.{stage.name}" for stage in self.plan.stages],
+                simulated=top.pipeline,
                 flow=self.args.flow,
             )
             self.verilog = plain_names(converted.result())
         self.write("accelerator.v", self.verilog)
+        self.write_shell(accelerator)
         self.write("plan.json", self.plan.to_json())
         self.prepared.extract(self.folder)
         self.archive = self.folder / f"{self.folder.name}.zip"
@@ -286,6 +307,60 @@ class Build:
         self.timed("gateware", began)
         self.keep("gateware", {"seconds": self.seconds["gateware"]})
         self.say(f"gateware {self.seconds['gateware']:.1f} s, {self.folder}/accelerator.v")
+
+    def identity(self):
+        """What the shell says of the pipeline."""
+        from hw.shell.identity import Identity
+
+        network, plan = self.network, self.plan
+        result = network.type(network.output)
+        return Identity(
+            digest=self.model.digest,
+            frame_elements=network.type(network.input).elements,
+            frame_bits=network.input.bits if plan.lanes.input == "pixels" else 1,
+            result_elements=result.elements,
+            result_width=result.width,
+            scores=self.args.results == "scores",
+            clock_hz=self.clock_hz,
+            frame_cycles=plan.cycles.per_frame,
+            latency_cycles=plan.cycles.latency,
+        )
+
+    def top(self, accelerator):
+        """The whole design: the pipeline in the board's shell."""
+        from hw.shell.memory import MemoryShell
+        from hw.shell.top import BoardTop
+        from hw.shell.zynq import ZynqTop
+
+        if self.board.shell.name == "zynq":
+            shell = MemoryShell(accelerator, self.identity())
+            return ZynqTop(self.board, shell, clock_hz=self.clock_hz)
+        return BoardTop(self.board, accelerator, self.identity(), clock_hz=self.clock_hz)
+
+    def write_shell(self, accelerator) -> None:
+        """The shell's Verilog around the pipeline's, for `sim.board`."""
+        from hw.shell.external import External
+        from hw.shell.memory import MemoryShell
+        from hw.shell import simulated
+        from hw.shell.uart import baud_divisor
+        from sw.artefact import save
+
+        pipeline, identity = External(accelerator, "accelerator"), self.identity()
+        if self.board.shell.name == "zynq":
+            shell = simulated.SimulatedZynq(MemoryShell(pipeline, identity))
+        else:
+            divisor = baud_divisor(self.clock_hz, self.board.baud)
+            shell = simulated.SimulatedSerial(pipeline, identity, divisor=divisor)
+        self.write("shell.v", simulated.shell_verilog(shell))
+        about = {
+            "board": self.board.name,
+            "shell": self.board.shell.name,
+            "clock_hz": self.clock_hz,
+            "baud": self.board.baud,
+        }
+        self.write("shell.json", json.dumps(about, indent=1) + "\n")
+        model = self.model
+        save(self.folder / "model.safetensors", model.network, model.card, model.samples)
 
     def stage(self, stage: str) -> None:
         """One stage: done before, done now, or left out for want of a tool."""
@@ -364,7 +439,7 @@ class Build:
         images, labels = self.frames()
         with bar("simulate") as progress:
             job, frames, expected = job_for(
-                self.plan, self.model.network, images, self.verilog, self.args.seed
+                self.plan, self.network, images, self.verilog, self.args.seed
             )
             result = simulate(
                 job,
@@ -408,11 +483,9 @@ class Build:
         rtlil = (self.folder / "top_netlist.il").read_text(encoding="utf-8")
         with spinner("netlist", expected_seconds("netlist", self.plan)) as progress:
             progress("cells become models")
-            gates = netlist(rtlil, self.board.family, "top.accelerator")
+            gates = netlist(rtlil, self.board.family, f"top.{self.pipeline}")
             self.write("netlist.v", gates)
-            job, frames, expected = job_for(
-                self.plan, self.model.network, images, gates, self.args.seed
-            )
+            job, frames, expected = job_for(self.plan, self.network, images, gates, self.args.seed)
             progress("compiling")
             try:
                 result = simulate(
@@ -500,6 +573,27 @@ class Build:
         flash(self.board, self.folder / self.prepared.bitstream)
         self.say(f"flash    {self.board.name} runs {self.model_name}")
 
+    def deployment(self) -> None:
+        """The folder that goes to the board."""
+        from hw.deploy import write_deployment
+
+        made = "bitstream" in self.done and "bitstream" not in self.skipped
+        write_deployment(
+            self.folder / "deploy",
+            self.board,
+            self.model,
+            name=self.model_name,
+            clock_hz=self.clock_hz,
+            bitstream=self.folder / self.prepared.bitstream if made else None,
+        )
+        self.say(f"deploy   {self.folder}/deploy")
+
+    def deploy(self) -> None:
+        from hw.deploy import deploy
+
+        deploy(self.folder / "deploy", self.args.deploy)
+        self.say(f"deploy   {self.args.deploy} runs {self.model_name}")
+
     def write_report(self) -> None:
         """report.json and report.html, from what is done and what is not."""
         from hw.report import render, summarise
@@ -524,6 +618,7 @@ def _count(frames: str | None) -> float | None:
 def _simulated(result, labels) -> dict:
     """A simulation's result as JSON's types."""
     output = result.outputs.reshape(result.frames, -1)
+    found = output[:, 0] if output.shape[1] == 1 else output.argmax(axis=1)
     return {
         "frames": result.frames,
         "cycles_per_frame": result.cycles_per_frame,
@@ -532,7 +627,7 @@ def _simulated(result, labels) -> dict:
         "run_seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "cycles_per_second": result.cycles_per_second,
-        "accuracy": float((output[:, 0] == labels).mean()),
+        "accuracy": float((found == labels).mean()),
         "simulator": result.simulator,
         "seed": result.seed,
     }

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 
+from hw import delay
 from hw.cores.matrix_unit import MatrixUnit
 from hw.cores.popcount import Popcount, levels
 from hw.measure import FAMILIES, measure
@@ -19,16 +20,20 @@ from sw.errors import PopstreamError, unknown
 
 __all__ = ["SHAPES", "main"]
 
-# neurons, synapses, inputs_per_beat, neurons_per_beat, stages, storage
+# neurons, synapses, inputs_per_beat, neurons_per_beat, storage; registers as a plan has them
 SHAPES = (
-    (64, 64, 8, 1, 0, "block"),
-    (64, 64, 16, 4, 1, "logic"),
-    (64, 64, 64, 8, 1, "logic"),
-    (64, 64, 64, 32, 1, "logic"),
-    (64, 784, 16, 4, 1, "block"),
-    (256, 784, 56, 8, 2, "block"),
-    (256, 256, 64, 32, 2, "block"),
+    (64, 64, 8, 1, "block"),
+    (64, 64, 16, 4, "logic"),
+    (64, 64, 64, 8, "logic"),
+    (64, 64, 64, 64, "logic"),
+    (64, 784, 16, 4, "block"),
+    (256, 784, 56, 8, "block"),
+    (256, 784, 112, 16, "block"),
+    (256, 256, 64, 32, "block"),
+    (64, 64, 64, 8, "table"),
+    (128, 256, 128, 16, "table"),
 )
+WORDS = 16  # so many counts share a stream of inputs, as a unit's neurons do
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,12 +46,21 @@ def main(argv: list[str] | None = None) -> int:
         for family in families:
             if family not in FAMILIES:
                 raise unknown("family", family, FAMILIES)
-        out("family  unit                         storage   LUT plan/real  FF plan/real  RAM\n")
+        out(
+            "family  unit                         storage   LUT plan/real  FF plan/real  RAM, off\n"
+        )
         for family in families:
             board, _ = FAMILIES[family]
-            for neurons, synapses, simd, pe, stages, storage in SHAPES:
+            luts, ffs = [], []
+            for neurons, synapses, simd, pe, storage in SHAPES:
                 if neurons * synapses > 25 * board.brams * board.bram_bits // 30:
                     continue
+                if storage == "table" and family != "xc7":
+                    continue
+                depth = synapses // simd * (neurons // pe)
+                if storage != "table" and depth > 1:
+                    depth = 0
+                stages = delay.stages(simd, family, board.clock_hz, depth)
                 rng = np.random.default_rng(0)
                 near = synapses // 10 + 1
                 unit = MatrixUnit(
@@ -64,17 +78,28 @@ def main(argv: list[str] | None = None) -> int:
                 shape = f"{synapses} to {neurons}, {simd} x {pe}"
                 out(
                     f"{family:<7} {shape:<28} {storage:<7} {plan.luts:7.0f}/{real.luts:<7} "
-                    f"{plan.ffs:6.0f}/{real.ffs:<6} {plan.brams:g}/{real.brams:g}\n"
+                    f"{plan.ffs:6.0f}/{real.ffs:<6} {plan.brams:g}/{real.brams:g} "
+                    f"{plan.luts / real.luts - 1:+.0%} {plan.ffs / real.ffs - 1:+.0%}\n"
                 )
                 sys.stdout.flush()
-        out("\nXNOR and popcount alone: LUT a bit, LUT levels and carry chains between registers\n")
+                luts.append(abs(plan.luts / real.luts - 1))
+                ffs.append(abs(plan.ffs / real.ffs - 1))
+            out(
+                f"{family:<7} at most {max(luts):.0%} off in LUT and {max(ffs):.0%} in FF, "
+                f"{len(luts)} units\n"
+            )
+        out(
+            "\nXNOR and popcount alone: LUT a lane, LUT levels and carry chains between registers\n"
+        )
         for family in families:
             for width in (64, 128, 256):
-                count = Popcount(width=width, stages=levels(width, family), family=family)
+                count = Popcount(
+                    width=width, words=WORDS, stages=levels(width, family), family=family
+                )
                 real = measure(count, family)
                 depth = real.between_registers
                 out(
-                    f"{family:<7} {width:>4} bits   {real.luts / width:.2f}   "
+                    f"{family:<7} {width:>4} lanes of {WORDS}   {real.luts / width / WORDS:.2f}   "
                     f"{depth.levels} + {depth.carry_chains}\n"
                 )
                 sys.stdout.flush()

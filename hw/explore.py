@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "--clock", type=float, metavar="MHZ", help="the pipeline's clock, whoever makes it"
     )
     p.add_argument("--input", choices=("pixels", "bits"), default="pixels")
+    p.add_argument("--shell", help="zynq or serial (default: the board's first)")
     pace = p.add_mutually_exclusive_group()
     pace.add_argument("--fastest", action="store_true", help="the fastest that fits (default)")
     pace.add_argument("--target-fps", type=float, metavar="N", help="the smallest of that pace")
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     console.width = max(console.width, _WIDTH)
     missed = None
     try:
-        board = find_board(args.board)
+        board = find_board(args.board).through(args.shell)
         if args.clock is not None and not args.clock > 0:
             raise PopstreamError(f"--clock must be over 0 MHz, not {args.clock:g}")
         clock_hz = board.clock_hz if args.clock is None else round(args.clock * 1e6)
@@ -206,10 +207,11 @@ def main(argv: list[str] | None = None) -> int:
             f"{cycles.per_frame:,} cycles a frame"
         )
         console.print(f"{title} set by {cycles.binding}, latency {cycles.latency:,} cycles")
-        if not board.oscillator.find(clock_hz):
-            console.print(f"{board.name}'s own oscillator cannot make {mhz}: hw.build will refuse")
+        if not board.shell.oscillator.find(clock_hz):
+            console.print(f"{board.name} cannot make {mhz}: hw.build will refuse")
         shares = plan.shares
         listed = ", ".join(f"{share:.0%} of the {what}s" for what, share in shares.items())
+        console.print(f"{plan.port}")
         console.print(
             f"takes {listed}, by estimate; {max(shares, key=shares.get)} is the scarcest\n"
         )

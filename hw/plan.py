@@ -18,6 +18,7 @@ from hw.pipeline import Lanes, LayerLanes, Matrix, PlanError, Stage, pipeline
 from hw.resources import Resources, budgets, estimate, shell_resources, stage_resources
 from hw.search import Search
 from hw.timing import Cycles, predict
+from sw.host.frames import frame_bytes
 from sw.network import Dense, Network
 
 __all__ = [
@@ -40,6 +41,9 @@ _BUDGETS = {
     "lut_rams": "LUT RAM",
     "dsps": "DSP",
 }
+
+
+_PACKET_BYTES = 9  # around a frame on the serial line
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,27 @@ class Plan:
     def frames_per_second(self) -> float:
         """Of the pipeline at this clock, its input always there and its output always taken."""
         return self.clock_hz / self.cycles.per_frame
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame, as it comes to the shell."""
+        width = self.network.input.bits if self.lanes.input == "pixels" else 1
+        return frame_bytes(self.network.type(self.network.input).elements, width)
+
+    @property
+    def port_frames_per_second(self) -> float:
+        """What reaches the shell at most: 8 bytes a cycle from memory, or the serial line's."""
+        if self.board.shell.name == "zynq":
+            return 8 * self.clock_hz / self.frame_bytes
+        return self.board.baud / 10 / (self.frame_bytes + _PACKET_BYTES)
+
+    @property
+    def port(self) -> str:
+        """The port's limit in words."""
+        pace = f"{self.port_frames_per_second:,.0f} images/s of {self.frame_bytes:,} bytes"
+        if self.board.shell.name == "zynq":
+            return f"the memory port's 64 bits a cycle carry {pace}"
+        return f"the serial line's {self.board.baud:,} baud carry {pace}"
 
     @property
     def latency_seconds(self) -> float:

@@ -28,7 +28,7 @@ def build_digest(
     model_digest : str
         Of the network, from its model file.
     args : argparse.Namespace
-        With `flow` and `baud`.
+        With `flow` and `results`.
     """
     versions = {name: version(name) for name in ("popstream", "amaranth", "amaranth-boards")}
     versions |= {tool: tool_version(tool) for tool in _TOOLS[plan.board.family]}
@@ -37,8 +37,10 @@ def build_digest(
         model_digest,
         json.loads(plan.to_json()),
         plan.board.name,
+        plan.board.shell.name,
+        plan.board.baud,
         plan.clock_hz,
         args.flow,
-        args.baud,
+        args.results,
     ]
     return versions, hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -36,7 +36,7 @@ def summarise(build) -> dict:
     layers = []
     for stage in plan.stages:
         estimate = plan.stage_resources(stage)
-        synthesised = synthesis.get("parts", {}).get(f"accelerator.{stage.name}")
+        synthesised = synthesis.get("parts", {}).get(f"{build.pipeline}.{stage.name}")
         unit = isinstance(stage, Matrix)
         lanes = stage.folding.inputs_per_beat * stage.lanes if unit else None
         layers.append(
@@ -91,6 +91,14 @@ def summarise(build) -> dict:
         "binding": plan.cycles.binding,
         "images_per_second": plan.frames_per_second,
         "latency_microseconds": plan.latency_seconds * 1e6,
+        "port": {
+            "shell": board.shell.name,
+            "frame_bytes": plan.frame_bytes,
+            "images_per_second": plan.port_frames_per_second,
+            "text": plan.port,
+            "estimated": {"luts": round(plan.shell.luts), "brams": plan.shell.brams},
+            "luts": synthesis.get("parts", {}).get("rest", {}).get("luts"),
+        },
         "layers": layers,
         "budget": {"luts": board.luts, "ffs": board.ffs, "brams": board.brams},
         "estimated": {

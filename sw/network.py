@@ -319,6 +319,18 @@ class Network:
         """Every node of a class, in order."""
         return [node for node in self.nodes if isinstance(node, kind)]
 
+    def scores(self) -> "Network":
+        """This network up to the scores that its argmax compares.
+
+        Raises
+        ------
+        NetworkError
+            It does not end in an argmax.
+        """
+        if not isinstance(self.output, Argmax):
+            raise NetworkError(f"{self.output.name}: no argmax, so these are the scores already")
+        return Network(self.nodes[:-1])
+
     @property
     def size_kib(self) -> float:
         """Size in KiB by the residual-MLP formula (Solís and López Chau, eq. 4 to 7; k 1, m 32).

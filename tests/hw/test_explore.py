@@ -55,9 +55,19 @@ def test_what_binds(capsys):
     assert faster == max(pace for pace in paces if pace < made.cycles.per_frame)
     assert needed > 39_900
     assert "with 140 block RAMs of 140" in out
-    assert "pynq's own oscillator cannot make 100 MHz: hw.build will refuse" in out
+    assert "the memory port's 64 bits a cycle carry 1,020,408 images/s of 784 bytes" in out
     # 2,910,208 bits over 140 block RAMs of 72 bits a cycle.
     assert re.search(r"weights in block RAM +289 +346,021", out)
+
+
+def test_a_clock_that_the_board_cannot_make(capsys):
+    assert explore.main(["--board", "pynq", "--clock", "101"]) == 0
+    assert "pynq cannot make 101 MHz: hw.build will refuse" in capsys.readouterr().out
+    args = ["--board", "pynq", "--shell", "serial", "--input", "bits"]
+    assert explore.main([*args, "--clock", "100"]) == 0
+    out = capsys.readouterr().out
+    assert "pynq cannot make 100 MHz: hw.build will refuse" in out
+    assert "the serial line's 1,000,000 baud carry 5,882 images/s of 8 bytes" in out
 
 
 def test_a_missed_target_gets_the_nearest_plan(tmp_path, capsys):

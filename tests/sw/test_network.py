@@ -29,6 +29,13 @@ def test_types():
     assert [node.name for node in network.of(Dense)] == ["hidden", "scores"]
 
 
+def test_scores():
+    scores = Network(nodes(), ("no", "yes")).scores()
+    assert scores.output.name == "scores" and scores.classes == ()
+    with pytest.raises(NetworkError, match="scores: no argmax, so these are the scores already"):
+        scores.scores()
+
+
 @pytest.mark.parametrize(
     ("low", "high", "width"),
     [(0, 0, 1), (0, 1, 1), (0, 255, 8), (0, 256, 9), (-1, 0, 1), (-4, 3, 3)],
