@@ -218,8 +218,8 @@ def _identify(accelerator: Accelerator, options) -> int:
     latency = identity.latency_cycles / accelerator.clock_hz
     rows = {
         "model": f"{model.name}, digest {identity.digest}",
-        "frame": f"{identity.frame_elements} elements of {takes}, {identity.frame_bytes} bytes",
-        "result": f"{yields}, {identity.result_bytes} bytes",
+        "frame": f"{identity.frame_elements:,} elements of {takes}, {identity.frame_bytes:,} B",
+        "result": f"{yields}, {identity.result_bytes:,} B",
         "clock": f"{accelerator.clock_hz / 1e6:g} MHz, built for {identity.clock_hz / 1e6:g} MHz",
         "planned": f"{identity.frame_cycles:,} cycles a frame, {planned:,.0f} images/s, "
         f"latency {1e6 * latency:.2f} us",

@@ -229,7 +229,7 @@ def make_device(path, *, bits=False, scores=False, number_bytes=1, **faults):
     }
     words |= {f"DIGEST_{n}": int.from_bytes(digest[4 * n : 4 * n + 4], "little") for n in range(8)}
     identity = words | faults.pop("identity", {})
-    return FakeDevice(identity, compute, **faults)
+    return FakeDevice(identity, faults.pop("compute", compute), **faults)
 
 
 @pytest.fixture
