@@ -33,6 +33,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def pynq(session: nox.Session) -> None:
+    """The real pynq package against what we call of it; it wants a numpy before 2."""
+    session.install("pynq==4.0.0", "pytest>=8.3,<10")
+    session.run("python", "-m", "pytest", "tests/pynq")
+
+
+@nox.session
 def sim(session: nox.Session) -> None:
     """Real images through the generated Verilog of every model that CI has time for."""
     install(session, "sim,data")
