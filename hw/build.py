@@ -335,7 +335,7 @@ class Build:
         if self.board.shell.name == "zynq":
             shell = MemoryShell(accelerator, self.identity())
             return ZynqTop(self.board, shell, clock_hz=self.clock_hz)
-        return BoardTop(self.board, accelerator, self.identity(), clock_hz=self.clock_hz)
+        return BoardTop(self.board, accelerator, self.identity())
 
     def write_shell(self, accelerator) -> None:
         """The shell's Verilog around the pipeline's, for `sim.board`."""

@@ -1,22 +1,33 @@
-"""Talks to a board over its serial link: sends frames, receives class indices.
+"""The host's end of a serial link: sends frames to a board, receives their results.
 
-    python -m sw.host.serial /dev/ttyUSB1 --model mnist-sfc.safetensors
-
-sends a model's stored test images to a board that runs it and compares its answers with the golden
-model. `sw.host.link` describes the protocol. Needs pyserial.
+`sw.host.link` describes the packets. Needs pyserial for a real port.
 """
 
-import argparse
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from sw.errors import MissingTool, PopstreamError
-from sw.host.link import FRAMES_IN_FLIGHT, TIMEOUT_SECONDS, encode
+from sw.host.link import (
+    ANSWER,
+    FRAMES_IN_FLIGHT,
+    PAUSE_SECONDS,
+    Kind,
+    Packet,
+    Parser,
+    answer_lengths,
+    build,
+)
+from sw.host.registers import COUNTERS, IDENTITY
 
-__all__ = ["SerialClient", "open_port"]
+__all__ = ["TRIES", "SerialClient", "open_port"]
+
+TRIES = 3
+_WRITE_SECONDS = 10.0  # to hand a packet to the operating system, which has buffers
+_NOISE = 16  # of the longest packets: no more bytes are looked at for one answer
+_DRAIN = 1 << 16  # bytes; more than any serial port holds back
 
 
 def open_port(path: str, baud: int):
@@ -41,143 +52,176 @@ def open_port(path: str, baud: int):
     except ImportError as error:
         raise MissingTool("pyserial not found: no serial link; pip install pyserial") from error
     try:
-        return serial.Serial(path, baud)
+        return serial.Serial(path, baud, write_timeout=_WRITE_SECONDS)
     except (OSError, ValueError) as error:
         raise PopstreamError(f"cannot open the serial port {path}: {error}") from error
 
 
 class SerialClient:
-    """The host's end of a serial link.
+    """A board with a serial shell.
+
+    Connecting resets the board: it forgets what an earlier client left unanswered.
+
+    No call waits for ever, whatever the port delivers. Time is told by the port: a read that gives
+    nothing has taken its timeout.
 
     Parameters
     ----------
     port : serial.Serial
-        Open; or anything with its `write`, `read`, `timeout` and `reset_input_buffer`.
-    width : int
-        Bits of an element, in 1..8.
-    classes : int
-        Number of classes, in 1..256.
-    frames_in_flight : int
-        Frames sent ahead of their answers, at least 1.
+        Open; or anything with its `write`, `read`, `timeout` and `close`. The client owns it.
     patience : float
-        Seconds to wait for one answer.
-    sleep : callable
-        Waits so many seconds.
+        Seconds of silence after which an answer is missed.
+
+    Raises
+    ------
+    PopstreamError
+        The board does not answer, or the port is gone.
     """
 
-    def __init__(
-        self,
-        port,
-        *,
-        width: int,
-        classes: int,
-        frames_in_flight: int = FRAMES_IN_FLIGHT,
-        patience: float = 2.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ):
-        if frames_in_flight < 1:
-            raise ValueError(f"Frames in flight must be at least 1, not {frames_in_flight}")
-        self._port, self._width, self._classes = port, width, classes
-        self._frames_in_flight, self._sleep = frames_in_flight, sleep
-        self._patience = port.timeout = patience
-        self.restart()
+    def __init__(self, port, *, patience: float = 2.0):
+        self._port, self._patience = port, patience
+        self._sequence = 0
+        self._arrived: deque[Packet] = deque()
+        self._parser = Parser(answer_lengths(result_bytes=0))
+        # A pause, in which the board drops what it has of a packet, and the host all that comes.
+        port.timeout = 2 * PAUSE_SECONDS
+        self._read(_DRAIN)
+        port.timeout = min(PAUSE_SECONDS, patience)
+        self.reset()
+        self._identity = self.identify()
+        result_bytes = self._identity["RESULT_ELEMENTS"] * self._identity["RESULT_BYTES"]
+        self._parser = Parser(answer_lengths(result_bytes))
 
-    def restart(self) -> None:
-        """Makes both ends forget all unanswered frames, by keeping silent for long enough."""
-        self._sleep(2 * TIMEOUT_SECONDS)
-        self._port.reset_input_buffer()
+    def identify(self) -> dict[str, int]:
+        """The identity section of the board's register map, by register."""
+        return _words(IDENTITY, self._ask(Kind.IDENTIFY))
 
-    def classify(
-        self, inputs: np.ndarray, *, progress: Callable[[int], None] | None = None
-    ) -> np.ndarray:
-        """Has the board classify frames.
+    def counters(self) -> dict[str, int]:
+        """The board's counters, all of one moment, by register."""
+        return _words(COUNTERS, self._ask(Kind.COUNTERS))
+
+    def reset(self) -> None:
+        """Makes the board forget all frames, and its counters start from 0."""
+        self._ask(Kind.RESET)
+
+    def close(self) -> None:
+        """Closes the port."""
+        self._port.close()
+
+    def infer(self, frames: np.ndarray, *, progress: Callable[[int], None] | None = None) -> bytes:
+        """The results of frames, one after another.
 
         Parameters
         ----------
-        inputs : array of uint8, shape (frames, ...)
-            Elements in 0..2**width-1.
+        frames : array of uint8, shape (n, frame_bytes)
+            As `sw.host.frames.encode` makes them.
         progress : callable or None
-            Called with the number of answers so far.
-
-        Returns
-        -------
-        array of int64, shape (frames,)
-            The class index of each frame.
+            Called with the number of results so far.
 
         Raises
         ------
         PopstreamError
-            An answer is missing or impossible, or the port is gone. The link has started over and
-            may be used again.
+            A frame was not answered, however often it was sent, or the port is gone.
+        ValueError
+            The frames are no such array.
         """
-        frames = encode(inputs, self._width)
-        labels = np.zeros(len(frames), dtype=np.int64)
-        try:
-            for number in range(len(frames) + self._frames_in_flight):
-                if 0 <= (due := number - self._frames_in_flight) < len(frames):
-                    labels[due] = self._answer(due)
-                    if progress:
-                        progress(due + 1)
-                if number < len(frames):
-                    self._port.write(frames[number])
-        except OSError as error:
-            raise PopstreamError(f"the serial port is gone: {error}") from error
-        except PopstreamError:
-            self.restart()
-            raise
-        return labels
-
-    def _answer(self, frame: int) -> int:
-        answer = self._port.read(1)
-        if not answer:
-            raise PopstreamError(
-                f"no answer to frame {frame} within {self._patience:g} s: check that the board "
-                "runs this model, the baud rate, and that transmit meets receive"
+        frame_bytes = self._identity["FRAME_BYTES"]
+        if frames.dtype != np.uint8 or frames.ndim != 2 or frames.shape[1] != frame_bytes:
+            raise ValueError(
+                f"Frames must be uint8 of shape (n, {frame_bytes}), not {frames.dtype} of "
+                f"{frames.shape}"
             )
-        if answer[0] >= self._classes:
-            raise PopstreamError(
-                f"the board answered frame {frame} with class {answer[0]}, but there are "
-                f"{self._classes}: check that it runs this model, and the baud rate"
-            )
-        return answer[0]
+        results = [b""] * len(frames)
+        unanswered: dict[int, int] = {}  # sequence number -> frame, in the order of sending
+        tries: Counter[int] = Counter()
+        sent = 0
 
+        def send(sequence: int, number: int) -> None:
+            if tries[number] == TRIES:
+                raise PopstreamError(
+                    f"no answer to frame {number}, sent {TRIES} times{self._why()}"
+                )
+            tries[number] += 1
+            unanswered.pop(sequence, None)
+            unanswered[sequence] = number
+            self._write(Packet(Kind.INFER, sequence, frames[number].tobytes()))
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    from rich.console import Console
+        while sent < len(frames) or unanswered:
+            oldest = min(unanswered.values(), default=sent)
+            while sent < min(oldest + FRAMES_IN_FLIGHT, len(frames)):
+                send(self._next_sequence(), sent)
+                sent += 1
+            answer = self._receive(Kind.INFER, unanswered)
+            order = list(unanswered)
+            if answer is None:
+                lost = order
+            else:
+                # Results come in the order of their frames: what was sent before is lost.
+                lost = order[: order.index(answer.sequence)]
+                results[unanswered.pop(answer.sequence)] = answer.payload
+                if progress:
+                    progress(sent - len(unanswered))
+            for sequence in lost:
+                send(sequence, unanswered[sequence])
+        return b"".join(results)
 
-    from sw.artefact import load
-    from sw.golden import predict, trace
-
-    parser = argparse.ArgumentParser(prog="python -m sw.host.serial", description=__doc__)
-    parser.add_argument("port", help="the board's serial port, such as /dev/ttyUSB1")
-    parser.add_argument("--model", required=True, help="the model file that the board runs")
-    parser.add_argument("--baud", type=int, default=1_000_000, help="bits per second")
-    parser.add_argument(
-        "--bits", action="store_true", help="the board takes bits: binarise the pixels here"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        model = load(options.model)
-        network, inputs = model.network, model.samples.inputs
-        sent, width = inputs, network.input.bits
-        if options.bits:
-            sent, width = trace(network, inputs)[network.nodes[1].name].astype(np.uint8), 1
-        client = SerialClient(
-            open_port(options.port, options.baud),
-            width=width,
-            classes=len(network.classes) or 256,
+    def _ask(self, kind: Kind, *, tries: int = TRIES) -> bytes:
+        """The payload of the answer to a request without one."""
+        for _ in range(tries):
+            sequence = self._next_sequence()
+            self._write(Packet(kind, sequence))
+            answer = self._receive(kind, (sequence,))
+            if answer:
+                return answer.payload
+        raise PopstreamError(
+            f"no answer to {kind.name}, sent {tries} times: check that the board has Popstream's "
+            "serial shell, the baud rate, and that transmit meets receive"
         )
-        labels = client.classify(sent)
-    except PopstreamError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        return 1
-    equal = int(np.sum(labels == predict(network, inputs)))
-    right = int(np.sum(labels == model.samples.labels))
-    said = f"{len(labels)} frames: {equal} as the golden model, {right} as labelled"
-    Console(highlight=False).print(said)
-    return 0 if equal == len(labels) else 1
+
+    def _why(self) -> str:
+        """What the board can tell of frames that it did not answer."""
+        try:
+            counted = _words(COUNTERS, self._ask(Kind.COUNTERS, tries=1))
+        except PopstreamError:
+            return ", nor to a request for counters: is the board still there?"
+        return "; it counts " + ", ".join(f"{name} {n}" for name, n in counted.items())
+
+    def _next_sequence(self) -> int:
+        self._sequence = (self._sequence + 1) % 256
+        return self._sequence
+
+    def _receive(self, kind: Kind, sequences: Container[int]) -> Packet | None:
+        """The next answer of this kind to one of these; None where there is none for too long."""
+        silence, noise = 0.0, 0
+        while True:
+            while self._arrived:
+                packet = self._arrived.popleft()
+                if packet.kind == kind | ANSWER and packet.sequence in sequences:
+                    return packet
+            if silence >= self._patience or noise >= _NOISE * self._parser.longest:
+                return None
+            data = self._read(self._parser.missing)
+            silence = 0.0 if data else silence + self._port.timeout
+            noise += len(data)
+            self._arrived.extend(self._parser.feed(data))
+
+    def _read(self, count: int) -> bytes:
+        with _port_errors():
+            return self._port.read(count)
+
+    def _write(self, packet: Packet) -> None:
+        with _port_errors():
+            self._port.write(build(packet))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@contextmanager
+def _port_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PopstreamError(f"the serial port is gone: {error}") from error
+
+
+def _words(section: tuple, payload: bytes) -> dict[str, int]:
+    words = np.frombuffer(payload, dtype="<u4")
+    return {register.name: int(word) for register, word in zip(section, words, strict=True)}

@@ -1,275 +1,237 @@
 # amaranth: UnusedElaboratable=no
-"""hw.shell.serial, driven bit by bit, by the host's own client."""
+"""hw.shell.serial, driven by the host's own client; what a bad line does is in test_faults.py."""
 
-import random
-from collections import deque
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, ResetInserter, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 
-from hw.shell.serial import SerialLink
-from sw.errors import PopstreamError
-from sw.host.link import FRAMES_IN_FLIGHT, encode
+from hw.shell.serial import Answers, PacketShell, SerialAccelerator, SerialShell
+from sw.host.frames import decode, encode
+from sw.host.link import FRAMES_IN_FLIGHT, PAUSE_SECONDS, Kind, Packet, build
+from sw.host.registers import COUNTERS
 from sw.host.serial import SerialClient
 
+PAUSE_CYCLES = 100
+HZ = PAUSE_CYCLES / PAUSE_SECONDS
 DIVISOR = 4
-TIMEOUT = 200
-
-
-class Loop(wiring.Component):
-    """A link around a pipeline that answers the sum of a frame's elements, some cycles later."""
-
-    def __init__(self, *, elements: int, width: int, cycles: int):
-        self._elements, self._cycles = elements, cycles
-        self.link = SerialLink(
-            elements=elements, width=width, divisor=DIVISOR, timeout_cycles=TIMEOUT
-        )
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.link = link = self.link
-        m.d.comb += [link.rx.eq(self.rx), self.tx.eq(link.tx)]
-
-        lanes = link.o.payload.shape().length
-        beats = -(-self._elements // lanes)
-        work = Module()
-        total = Signal(16)
-        beat = Signal(range(beats + 1))
-        waited = Signal(range(self._cycles + 1))
-        used = [
-            element if index < self._elements - (beats - 1) * lanes else 0
-            for index, element in enumerate(link.o.payload)
-        ]
-        padded = sum(used)
-        whole = sum(link.o.payload)
-        work.d.comb += [
-            link.o.ready.eq(beat < beats),
-            link.i.valid.eq((beat == beats) & (waited == self._cycles)),
-            link.i.payload.eq(total),
-        ]
-        with work.If(link.o.valid & link.o.ready):
-            work.d.sync += beat.eq(beat + 1)
-            with work.If(beat == beats - 1):
-                work.d.sync += total.eq(total + padded)
-            with work.Else():
-                work.d.sync += total.eq(total + whole)
-        with work.Elif((beat == beats) & (waited < self._cycles)):
-            work.d.sync += waited.eq(waited + 1)
-        with work.Elif(link.i.valid & link.i.ready):
-            work.d.sync += [beat.eq(0), total.eq(0), waited.eq(0)]
-        m.submodules.work = ResetInserter(link.restart)(work)
-        return m
-
-
-class SimulatedPort:
-    """A serial port whose other end is simulated gateware; time passes while it is read."""
-
-    def __init__(self, dut):
-        self.timeout = None
-        self.cycle = 0
-        self._closed = False
-        self._levels = deque()  # to be driven, one a cycle
-        self._shift = []  # sampled in the middle of the bits of a byte
-        self._next_sample = 0
-        self._received = deque()
-        self._sim = Simulator(dut)
-        self._sim.add_clock(1e-8)
-
-        async def wire(ctx):
-            async for _, _, tx in ctx.tick().sample(dut.tx):
-                self.cycle += 1
-                ctx.set(dut.rx, self._levels.popleft() if self._levels else 1)
-                self._listen(tx)
-                if self._closed:
-                    return
-
-        self._sim.add_testbench(wire)
-
-    def _listen(self, tx: int):
-        if not self._shift:
-            if not tx:
-                self._shift, self._next_sample = [0], self.cycle + DIVISOR + DIVISOR // 2
-        elif self.cycle == self._next_sample:
-            self._shift.append(tx)
-            self._next_sample += DIVISOR
-            if len(self._shift) == 10:
-                assert tx == 1, "no stop bit"
-                self._received.append(sum(bit << n for n, bit in enumerate(self._shift[1:9])))
-                self._shift = []
-
-    def write(self, data: bytes):
-        for byte in data:
-            self.drive([0, *((byte >> bit) & 1 for bit in range(8)), 1])
-
-    def drive(self, bits):
-        self._levels.extend(bit for bit in bits for _ in range(DIVISOR))
-
-    def advance(self, cycles: int):
-        deadline = self.cycle + cycles
-        while self.cycle < deadline:
-            self._sim.advance()
-
-    def read(self, count: int) -> bytes:
-        deadline = self.cycle + 20_000
-        while len(self._received) < count and self.cycle < deadline:
-            self._sim.advance()
-        return bytes(self._received.popleft() for _ in range(min(count, len(self._received))))
-
-    def reset_input_buffer(self):
-        self._received.clear()
-
-    def sleep(self, seconds: float):
-        """However short, long enough for the link to start over."""
-        self.advance(len(self._levels) + 2 * TIMEOUT)
-
-    def close(self):
-        self._closed = True
-        while self._sim.advance():
-            pass
+BIT_PAUSE_CYCLES = 20 * DIVISOR
 
 
 @pytest.fixture
-def connect():
-    """Makes simulated ports with the host's client on them."""
+def connect(lines):
+    """Makes shells with the host's client at their line's other end."""
     ports = []
 
-    def make(*, elements, width, cycles=3, classes=256):
-        port = SimulatedPort(Loop(elements=elements, width=width, cycles=cycles))
-        ports.append(port)
-        return port, SerialClient(port, width=width, classes=classes, sleep=port.sleep)
+    def make(*, cycles=3, patience=1.0, **changes):
+        about = lines.identity(**changes)
+        shell = PacketShell(about, pause_cycles=PAUSE_CYCLES)
+        ports.append(lines.BytePort(lines.Looped(shell, cycles=cycles), HZ))
+        return about, ports[-1], SerialClient(ports[-1], patience=patience)
 
     yield make
     for port in ports:
         port.close()
 
 
-def frames(count, elements, width, seed=1):
+@pytest.fixture
+def connect_bits(lines):
+    """Likewise, with UARTs between shell and client."""
+    ports = []
+
+    def make(*, cycles=3, **changes):
+        about = lines.identity(**changes)
+        shell = SerialShell(about, divisor=DIVISOR, pause_cycles=BIT_PAUSE_CYCLES)
+        looped = lines.Looped(shell, cycles=cycles)
+        ports.append(lines.BitPort(looped, BIT_PAUSE_CYCLES / PAUSE_SECONDS, divisor=DIVISOR))
+        return about, ports[-1], SerialClient(ports[-1], patience=1.0)
+
+    yield make
+    for port in ports:
+        port.close()
+
+
+def random_frames(about, count, seed=1):
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 2**width, (count, elements), dtype=np.uint8)
+    elements = rng.integers(0, 2**about.frame_bits, (count, about.frame_elements), dtype=np.uint8)
+    return encode(elements, about.frame_bits)
 
 
 @pytest.mark.parametrize(
-    ("elements", "width"),
-    [(1, 1), (3, 1), (8, 1), (9, 1), (64, 1), (1, 8), (5, 8), (16, 8), (20, 4)],
+    ("elements", "bits"), [(1, 1), (3, 1), (8, 1), (9, 1), (64, 1), (1, 8), (5, 8), (20, 4)]
 )
-def test_answers_every_frame_in_order(connect, elements, width):
-    _, client = connect(elements=elements, width=width)
-    inputs = frames(6, elements, width)
-    np.testing.assert_array_equal(client.classify(inputs), inputs.sum(axis=1) % 256)
+def test_frames_of_every_shape(connect, lines, elements, bits):
+    about, _, client = connect(frame_elements=elements, frame_bits=bits)
+    frames = random_frames(about, 6)
+    assert client.infer(frames) == lines.results(frames, about)
 
 
-@pytest.mark.parametrize("cycles", [500, 2000])
-def test_slow_pipeline_loses_nothing(connect, cycles):
-    """A frame of 16 bytes takes 640 cycles on the line; the pipeline takes more."""
-    _, client = connect(elements=16, width=8, cycles=cycles)
-    inputs = frames(5, 16, 8)
-    np.testing.assert_array_equal(client.classify(inputs), inputs.sum(axis=1) % 256)
+@pytest.mark.parametrize(
+    ("elements", "width"), [(1, 4), (10, 8), (1, 9), (3, 16), (2, 17), (5, 32)]
+)
+def test_results_of_every_shape(connect, lines, elements, width):
+    about, _, client = connect(result_elements=elements, result_width=width)
+    frames = random_frames(about, 5)
+    results = client.infer(frames)
+    assert len(results) == 5 * about.result_bytes
+    assert results == lines.results(frames, about)
+    assert decode(results, elements, about.number_bytes).max() < 1 << width
 
 
-def test_partial_frame_is_forgotten_after_a_pause(connect):
-    port, client = connect(elements=16, width=8)
-    inputs = frames(3, 16, 8)
-    port.write(b"\xff" * 7)
-    client.restart()
-    np.testing.assert_array_equal(client.classify(inputs), inputs.sum(axis=1) % 256)
+def test_identity(connect):
+    about, _, client = connect(frame_elements=0x123, clock_hz=0x12345678, latency_cycles=0xFEDC)
+    assert client.identify() == about.words()
+    assert about.words()["DIGEST_0"] == int.from_bytes(bytes([200, 201, 202, 203]), "little")
 
 
-def test_partial_frame_inside_the_pipeline_is_forgotten_too(connect):
-    port, client = connect(elements=4, width=8)
-    port.write(b"\x01\x02")
-    client.restart()
-    assert client.classify(np.array([[1, 1, 1, 1]], np.uint8)) == [4]
+@pytest.mark.parametrize("cycles", [0, 60, 400])
+def test_slow_pipeline_loses_nothing(connect, lines, cycles):
+    about, _, client = connect(cycles=cycles)
+    frames = random_frames(about, 7)
+    assert client.infer(frames) == lines.results(frames, about)
+    assert client.counters()["REJECTED"] == 0
 
 
-def test_partial_frame_that_waits_behind_another_is_forgotten_too(connect):
-    port, client = connect(elements=16, width=8, cycles=3000)
-    port.write(bytes(16) + b"\xff" * 7)
-    client.restart()
-    assert client.classify(np.ones((1, 16), np.uint8)) == [16]
+def test_counters_tell_what_happened(connect):
+    cycles = 50
+    about, port, client = connect(cycles=cycles)
+    assert client.counters() == dict.fromkeys((register.name for register in COUNTERS), 0)
+    began = port.cycle
+    client.infer(random_frames(about, 9))
+    passed = port.cycle - began
+    port.write(build(Packet(Kind.INFER, 1, bytes(about.frame_bytes)))[:-1] + b"?")
+    counted = client.counters()
+    assert counted["FRAMES_DONE"] == 9
+    assert counted["REJECTED"] == 1
+    assert counted["JOBS_DONE"] == 0
+    # The pipeline takes a frame while it works on the one before, and waits for the next.
+    assert 9 * cycles < counted["CYCLES_BUSY"] < passed
+    assert 9 * (cycles - about.frame_bytes) < counted["STALLS_IN"] < counted["CYCLES_BUSY"]
+    # Behind a result's first number its packet's header is made, then a byte a cycle.
+    assert counted["STALLS_OUT"] >= 9 * 5
+    assert counted["STALLS_OUT"] < 9 * (5 + about.result_bytes + 2)
 
 
-def test_pause_shorter_than_the_timeout_does_no_harm(connect):
-    port, _ = connect(elements=4, width=8)
-    port.write(b"\x01\x02")
-    port.advance(20 * DIVISOR + TIMEOUT - 12 * DIVISOR)
-    port.write(b"\x03\x04")
-    assert port.read(1) == bytes([10])
+def test_counters_are_of_one_moment(connect):
+    """While the link sends them they go on: a counter that is all busy tells by how much."""
+    about, port, client = connect(cycles=3000, patience=5.0)
+    port.write(build(Packet(Kind.INFER, 77, bytes(about.frame_bytes))))
+    port.advance(60)
+    values = [client.counters() for _ in range(8)]
+    assert values[0]["CYCLES_BUSY"] > 0
+    for before, after in pairwise(values):
+        busy, starved = (after[n] - before[n] for n in ("CYCLES_BUSY", "STALLS_IN"))
+        assert busy == starved > 24  # all of which passed between two answers
 
 
-def test_pause_between_frames_does_no_harm(connect):
-    """A slow pipeline may take longer than the timeout; nothing is reset while frames are whole."""
-    port, client = connect(elements=4, width=8, cycles=3 * TIMEOUT)
-    assert client.classify(np.array([[1, 2, 3, 4]], np.uint8)) == [10]
-    assert port.cycle > 3 * TIMEOUT
+def test_reset_forgets_frames_and_counters(connect, lines):
+    about, port, client = connect(cycles=500)
+    for number in range(FRAMES_IN_FLIGHT):
+        port.write(build(Packet(Kind.INFER, number, bytes([number] * about.frame_bytes))))
+    port.advance(100)
+    client.reset()
+    assert client.counters() == dict.fromkeys((register.name for register in COUNTERS), 0)
+    port.advance(1500)
+    assert not port.received
+    frames = random_frames(about, 3)
+    assert client.infer(frames) == lines.results(frames, about)
 
 
-def test_overrun_is_answered_by_silence_until_the_host_pauses(connect):
-    """Better no answer than one to a frame with a hole in it."""
-    port, client = connect(elements=16, width=8, cycles=1500)
-    inputs = frames(12, 16, 8)
-    for frame in encode(inputs, 8):  # 640 cycles each on the line, all unanswered
-        port.write(frame)
-    port.advance(12 * 640)
-    assert list(port.read(12)) == list(inputs.sum(axis=1)[:2] % 256)
-    client.restart()
-    inputs = frames(2, 16, 8, seed=2)
-    np.testing.assert_array_equal(client.classify(inputs), inputs.sum(axis=1) % 256)
+def test_reset_in_the_middle_of_a_result(connect, lines):
+    """Of a result that is not to come any more the rest is left out; the host finds its way."""
+    about, port, client = connect(result_elements=40, result_width=32)
+    frames = random_frames(about, 2)
+    for cycles in range(30, 60, 7):
+        port.write(build(Packet(Kind.INFER, 200, frames[0].tobytes())))
+        port.advance(cycles)
+        client.reset()
+        assert client.infer(frames) == lines.results(frames, about)
 
 
-def test_break_on_the_line_is_survived(connect):
-    port, client = connect(elements=4, width=8)
-    port.drive([0] * 30)
-    client.restart()
-    assert client.classify(np.array([[5, 6, 7, 8]], np.uint8)) == [26]
+def test_requests_are_answered_while_frames_are_under_way(connect):
+    about, port, client = connect(cycles=2000, patience=5.0)
+    frame = bytes(range(8))
+    port.write(build(Packet(Kind.INFER, 250, frame)))
+    port.advance(50)
+    began = port.cycle
+    assert client.identify() == about.words()
+    assert port.cycle - began < 500
 
 
-def test_host_keeps_no_more_frames_unanswered_than_promised(connect):
-    port, client = connect(elements=4, width=8, cycles=100)
-    unanswered = most = 0
-    write, read = port.write, port.read
-
-    def counting_write(data):
-        nonlocal unanswered, most
-        unanswered += 1
-        most = max(most, unanswered)
-        write(data)
-
-    def counting_read(count):
-        nonlocal unanswered
-        unanswered -= 1
-        return read(count)
-
-    port.write, port.read = counting_write, counting_read
-    client.classify(frames(8, 4, 8))
-    assert most == FRAMES_IN_FLIGHT
+def test_host_that_sends_too_much_gets_right_answers_or_none(connect, lines):
+    about, port, client = connect(cycles=150)
+    frames = random_frames(about, 12)
+    for number, frame in enumerate(frames):
+        port.write(build(Packet(Kind.INFER, number, frame.tobytes())))
+    port.advance(12 * 200)
+    taken = bytes(port.received)
+    answers = [
+        build(Packet(0x80 | Kind.INFER, number, lines.results(frames[number : number + 1], about)))
+        for number in range(12)
+    ]
+    sent = [number for number in range(12) if answers[number] in taken]
+    assert sent[:2] == [0, 1] and len(sent) < 12
+    assert taken == b"".join(answers[number] for number in sent)
+    port.received.clear()
+    assert client.counters()["REJECTED"] >= 12 - len(sent)
+    assert client.infer(frames) == lines.results(frames, about)
 
 
-def test_impossible_class_is_an_error_and_the_link_recovers(connect):
-    _, client = connect(elements=4, width=8, classes=10)
-    with pytest.raises(PopstreamError, match="answered frame 1 with class 12, but there are 10"):
-        client.classify(np.array([[1, 1, 1, 1], [3, 3, 3, 3], [0, 0, 0, 1]], np.uint8))
-    assert client.classify(np.array([[2, 2, 2, 2]], np.uint8)) == [8]
+def test_bit_by_bit(connect_bits, lines):
+    about, port, client = connect_bits(frame_elements=24, frame_bits=1)
+    assert client.identify() == about.words()
+    frames = random_frames(about, 4)
+    assert client.infer(frames) == lines.results(frames, about)
+    # A break on the line, half a packet, then a pause: nothing is left of them.
+    port.drive([*[0] * 30, 1])
+    port.write(build(Packet(Kind.INFER, 1, bytes(3)))[:7])
+    port.advance(37 * 40 + 2 * BIT_PAUSE_CYCLES)
+    assert client.infer(frames) == lines.results(frames, about)
+    assert client.counters()["REJECTED"] == 1
 
 
-def test_random_traffic_with_pauses_and_noise(connect):
-    rng = random.Random(7)
-    port, client = connect(elements=6, width=8, cycles=40)
-    for round_ in range(6):
-        port.write(rng.randbytes(rng.randrange(6)))
-        client.restart()
-        inputs = frames(rng.randrange(1, 5), 6, 8, seed=round_)
-        np.testing.assert_array_equal(client.classify(inputs), inputs.sum(axis=1) % 256)
+class Scores(wiring.Component):
+    """Stands in for a pipeline: answers a frame of one beat by its elements, some a beat."""
+
+    def __init__(self, i, o):
+        super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o))})
+
+    def elaborate(self, platform):
+        return Module()
 
 
-def test_parameters_are_checked():
-    with pytest.raises(ValueError, match="Timeout must be at least a byte, 40 cycles, not 39"):
-        SerialLink(elements=4, width=8, divisor=4, timeout_cycles=39)
-    with pytest.raises(ValueError, match=r"1 or more elements of 1..8 bits, not 4 of 9"):
-        SerialLink(elements=4, width=9, divisor=4, timeout_cycles=400)
-    link = SerialLink(elements=20, width=1, divisor=4, timeout_cycles=400)
-    assert (link.frame_bytes, link.divisor, link.timeout_cycles) == (3, 4, 400)
+@pytest.mark.parametrize(
+    ("i", "o", "message"),
+    [
+        ((4, 2), (12, 2), "Frames of 8 elements of 8 bits do not come 2 of 4 bits a beat"),
+        ((8, 9), (12, 2), "Frames of 8 elements of 8 bits do not come 9 of 8 bits a beat"),
+        ((8, 2), (13, 2), "Results of 2 elements of 12 bits do not come 2 of 13 bits a beat"),
+        ((8, 2), (12, 3), "Results of 2 elements of 12 bits do not come 3 of 12 bits a beat"),
+        ((8, 2), 13, "Results of 2 elements of 12 bits do not come 1 of 13 bits a beat"),
+    ],
+)
+def test_streams_must_be_as_the_identity_says(lines, i, o, message):
+    o = data.ArrayLayout(*o) if isinstance(o, tuple) else o
+    accelerator = Scores(data.ArrayLayout(*i), o)
+    with pytest.raises(ValueError, match=message):
+        SerialAccelerator(accelerator, lines.identity(), divisor=4)
+
+
+def test_parameters_are_checked(lines):
+    with pytest.raises(ValueError, match="pause must be more than a byte, 40 cycles, not 40"):
+        SerialShell(lines.identity(), divisor=4, pause_cycles=40)
+
+
+def test_properties(lines):
+    about = lines.identity()
+    shell = SerialShell(about, divisor=5, pause_cycles=400)
+    assert (shell.identity, shell.divisor, shell.pause_cycles) == (about, 5, 400)
+    packets = PacketShell(about, pause_cycles=300)
+    assert (packets.identity, packets.pause_cycles) == (about, 300)
+    assert Answers(about).identity is about
+    accelerator = Scores(data.ArrayLayout(8, 2), data.ArrayLayout(12, 2))
+    whole = SerialAccelerator(accelerator, about, divisor=9)
+    assert (whole.identity, whole.divisor) == (about, 9)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from amaranth.hdl import Fragment, Module
+from amaranth.hdl import Fragment, Module, Value
 from amaranth.lib import data, io, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
@@ -16,18 +16,20 @@ from hw.pipeline import Lanes, LayerLanes
 from hw.shell.top import BoardTop
 from sw.errors import PopstreamError
 from sw.fold import TrainedDense, fold_classifier
-from sw.golden import predict
-from sw.host.link import encode
+from sw.golden import predict, trace
+from sw.host.frames import decode, encode
+from sw.host.link import PAUSE_SECONDS, Kind, Packet, build
+from sw.host.serial import SerialClient
 
 
 class Parity(wiring.Component):
-    """Stands in for a pipeline: answers the parity of each beat that ends a frame of one beat."""
+    """Stands in for a pipeline: answers the parity of each beat of a frame of one beat."""
 
-    def __init__(self, *, width, lanes, index_width=4):
+    def __init__(self, *, width, lanes, result=4):
         super().__init__(
             {
                 "i": In(stream.Signature(data.ArrayLayout(width, lanes))),
-                "o": Out(stream.Signature(index_width)),
+                "o": Out(stream.Signature(result)),
             }
         )
 
@@ -39,7 +41,7 @@ class Parity(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 self.o.valid.eq(1),
-                self.o.payload.eq(self.i.payload.as_value().xor()),
+                Value.cast(self.o.payload).eq(self.i.payload.as_value().xor()),
             ]
         return m
 
@@ -61,114 +63,148 @@ class Pads:
         pass
 
 
-@pytest.mark.parametrize(("source", "broken"), [("pixels", 0), ("bits", 0), ("pixels", 13)])
-def test_board_classifies_what_comes_over_the_line(source, broken, monkeypatch):
-    """From pad to pad: UART, link, lanes, a real pipeline, and back, and the last class on LEDs.
-
-    The first `broken` bytes of a frame, then silence, leave no trace.
-    """
-    monkeypatch.setattr("hw.shell.top.TIMEOUT_SECONDS", 1e-4)
-    rng = np.random.default_rng(3)
-    network = fold_classifier(
+def tiny_network(seed=3):
+    """Twenty pixels, four classes."""
+    rng = np.random.default_rng(seed)
+    return fold_classifier(
         input_shape=(5, 4),
         input_bits=8,
         binarise=100,
         layers=[TrainedDense(signs=rng.random((4, 20)) > 0.5, norm=None)],
         classes="abcd",
     )
-    inputs = rng.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+
+
+def about(lines, **changes):
+    values = {"frame_elements": 20, "result_elements": 1, "result_width": 4, "scores": False}
+    return lines.identity(**values | changes)
+
+
+@pytest.fixture
+def connect(lines, monkeypatch):
+    """Makes icebreakers with the host's client at the pads of their line."""
+    monkeypatch.setattr("hw.shell.serial.PAUSE_SECONDS", 1e-4)
+    hz = 12e6 * 1e-4 / PAUSE_SECONDS  # for the host: its pauses stay as long as the board's
+    ports = []
+
+    class PadPort(lines.BitPort):
+        def simulator(self, dut):
+            self.pads = Pads()
+            return Simulator(Fragment.get(dut, self.pads))
+
+        async def step(self, ctx):
+            for level in (1, 0):
+                ctx.set(self.pads.clk.i, level)
+                await ctx.delay(1e-8)
+            ctx.set(self.pads.uart.rx.i, self.exchange(ctx.get(self.pads.uart.tx.o)))
+            self.lights = [ctx.get(led.o) for led in self.pads.leds]
+
+    def make(accelerator, identity):
+        top = BoardTop(board("icebreaker"), accelerator, identity, baud=3_000_000)
+        ports.append(PadPort(top, hz, divisor=4))
+        return ports[-1], SerialClient(ports[-1], patience=1.0)
+
+    yield make
+    for port in ports:
+        port.close()
+
+
+@pytest.mark.parametrize("source", ["pixels", "bits"])
+def test_board_classifies_what_comes_over_the_line(connect, lines, source):
+    """From pad to pad: UART, packets, lanes, a real pipeline, and back; the last class on LEDs.
+
+    A frame that breaks off, then silence, leaves no trace.
+    """
+    network = tiny_network()
+    inputs = np.random.default_rng(3).integers(0, 256, (6, 5, 4), dtype=np.uint8)
     # A last label whose two lowest bits differ tells the LEDs apart.
     inputs = inputs[np.argsort(np.isin(predict(network, inputs), (1, 2)), kind="stable")]
     labels = predict(network, inputs)
     assert len(set(labels)) > 1 and labels[-1] in (1, 2)
     dense = network.nodes[2].name
     lanes = Lanes(source, 3, {dense: LayerLanes(inputs_per_beat=6, neurons_per_beat=2)})
-    sent = inputs if source == "pixels" else (inputs >= 100).astype(np.uint8)
-    line = b"".join(encode(sent, 8 if source == "pixels" else 1))
+    bits = 8 if source == "pixels" else 1
+    frames = encode(inputs if bits == 8 else (inputs >= 100).astype(np.uint8), bits)
 
-    baud = 3_000_000  # four cycles a bit
-    top = BoardTop(board("icebreaker"), Accelerator(network, lanes), elements=20, baud=baud)
-    pads = Pads()
-    answers = []
+    identity = about(lines, frame_bits=bits, result_width=2)
+    port, client = connect(Accelerator(network, lanes), identity)
+    port.write(build(Packet(Kind.INFER, 1, frames[0].tobytes()))[:7])
+    port.advance(7 * 40 + 1300)
+    assert client.identify() == identity.words()
+    assert decode(client.infer(frames), 1, 1)[:, 0].tolist() == labels.tolist()
+    assert client.counters()["REJECTED"] == 1
+    assert port.lights[1] == labels[-1] & 1
 
-    async def testbench(ctx):
-        async def cycles(count):
-            for _ in range(count):
-                for level in (1, 0):
-                    ctx.set(pads.clk.i, level)
-                    await ctx.delay(1e-8)
 
-        async def listen(count):
-            for _ in range(count):
-                await cycles(1)
-                heard.append(ctx.get(pads.uart.tx.o))
+def test_board_answers_with_scores(connect, lines):
+    """Two scores a beat become one number after the other; a reset in between leaves no trace."""
+    network = tiny_network()
+    network = type(network)(network.nodes[:-1])
+    inputs = np.random.default_rng(4).integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    dense = network.nodes[-1].name
+    lanes = Lanes("pixels", 3, {dense: LayerLanes(inputs_per_beat=20, neurons_per_beat=2)})
+    scores = trace(network, inputs)[dense]
 
-        heard = []
-        ctx.set(pads.uart.rx.i, 1)
-        await cycles(200)  # the reset after configuration
-        for part, silence in ((line[:broken], 1300 if broken else 0), (line, 200)):
-            for byte in part:
-                for bit in (0, *((byte >> n) & 1 for n in range(8)), 1):
-                    ctx.set(pads.uart.rx.i, bit)
-                    await listen(4)
-            await listen(silence)
-        while 0 in heard:
-            start = heard.index(0)
-            bits = heard[start + 6 : start + 38 : 4]
-            answers.append(sum(bit << n for n, bit in enumerate(bits)))
-            del heard[: start + 38]
-        assert ctx.get(pads.leds[1].o) == labels[-1] & 1
-
-    sim = Simulator(Fragment.get(top, pads))
-    sim.add_testbench(testbench)
-    sim.run()
-    assert answers == labels.tolist()
+    accelerator = Accelerator(network, lanes)
+    width = accelerator.o.payload.shape().elem_shape
+    identity = about(lines, result_elements=4, result_width=width, scores=True)
+    port, client = connect(accelerator, identity)
+    port.write(build(Packet(Kind.INFER, 99, encode(inputs, 8)[0].tobytes())))
+    port.advance(29 * 40 + 7 * 40)
+    client.reset()
+    results = client.infer(encode(inputs, 8))
+    np.testing.assert_array_equal(decode(results, 4, identity.number_bytes), scores)
 
 
 @pytest.mark.parametrize("name", BOARDS)
 @pytest.mark.parametrize(("width", "lanes", "elements"), [(8, 3, 20), (1, 12, 30), (1, 2, 2)])
-def test_elaborates_for_every_board(name, width, lanes, elements):
-    this = board(name)
-    top = BoardTop(this, Parity(width=width, lanes=lanes), elements=elements)
+def test_elaborates_for_every_board(lines, name, width, lanes, elements):
+    this = board(name).through("serial")
+    identity = about(lines, frame_elements=elements, frame_bits=width, clock_hz=this.clock_hz)
+    top = BoardTop(this, Parity(width=width, lanes=lanes), identity)
     platform = this.platform()
     platform.pipeline_hz = top.clock_hz
     options = {"script_after_read": "", "synth_opts": "", "script_after_synth": ""}
     plan = platform.prepare(top, "top", **options)
     rtlil = plan.files["top.il"]
-    assert "\nmodule \\top.accelerator\n" in rtlil
+    assert f"\nmodule \\top.{top.pipeline}\n" in rtlil
     for port in ("uart_0__rx__io", "uart_0__tx__io", "led_0__io", "led_1__io"):
         assert port in rtlil
 
 
-def test_properties():
-    top = BoardTop(board("pynq"), Parity(width=1, lanes=8), elements=784, clock_hz=125_000_000)
-    assert (top.clock_hz, top.baud, top.frame_bytes) == (125_000_000, 1_000_000, 98)
-
-
-def test_constraints_reach_the_tools():
-    """The pipeline's own frequency, not the oscillator's, is what place and route has to reach."""
-    this = board("ulx3s")
-    top = BoardTop(this, Parity(width=8, lanes=1), elements=4, clock_hz=80_000_000)
-    plan = this.platform().prepare(top, "top")
-    assert 'FREQUENCY NET "clock.pipeline_clk" 80000000.0 HZ;' in plan.files["top.lpf"]
-    this = board("icebreaker")
-    top = BoardTop(this, Parity(width=8, lanes=1), elements=4, clock_hz=24_000_000)
-    plan = this.platform().prepare(top, "top")
-    assert "set_frequency clock.pipeline_clk 24.0" in plan.files["top.pcf"]
+def test_properties(lines):
+    this = board("pynq").through("serial")
+    top = BoardTop(this, Parity(width=8, lanes=8), about(lines, clock_hz=125_000_000))
+    assert (top.clock_hz, top.baud) == (125_000_000, 1_000_000)
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("name", "mhz", "file", "constraint"),
     [
-        ({"clock_hz": 100_000_000}, PopstreamError, "pynq cannot make 100 MHz"),
-        ({"baud": 50_000_000}, PopstreamError, "62.5 MHz clock cannot do 50000000 baud"),
+        ("ulx3s", 80, "top.lpf", 'FREQUENCY NET "clock.pipeline_clk" 80000000.0 HZ;'),
+        ("icebreaker", 24, "top.pcf", "set_frequency clock.pipeline_clk 24.0"),
     ],
 )
-def test_refuses_what_the_board_cannot_do(options, error, message):
-    with pytest.raises(error, match=message):
-        BoardTop(board("pynq"), Parity(width=8, lanes=1), elements=4, **options)
+def test_constraints_reach_the_tools(lines, name, mhz, file, constraint):
+    """The pipeline's own frequency, not the oscillator's, is what place and route has to reach."""
+    this = board(name)
+    top = BoardTop(this, Parity(width=8, lanes=1), about(lines, clock_hz=mhz * 1_000_000))
+    assert constraint in this.platform().prepare(top, "top").files[file]
 
 
-def test_refuses_too_many_classes():
-    with pytest.raises(ValueError, match="class index must fit 8 bits, not 9"):
-        BoardTop(board("pynq"), Parity(width=8, lanes=1, index_width=9), elements=4)
+@pytest.mark.parametrize(
+    ("clock_hz", "baud", "message"),
+    [
+        (100_000_000, None, "pynq cannot make 100 MHz"),
+        (62_500_000, 50_000_000, "62.5 MHz clock cannot do 50000000 baud"),
+    ],
+)
+def test_refuses_what_the_board_cannot_do(lines, clock_hz, baud, message):
+    this = board("pynq").through("serial")
+    with pytest.raises(PopstreamError, match=message):
+        BoardTop(this, Parity(width=8, lanes=1), about(lines, clock_hz=clock_hz), baud=baud)
+
+
+def test_refuses_streams_that_do_not_fit(lines):
+    with pytest.raises(ValueError, match="Results of 1 elements of 4 bits do not come 1 of 9"):
+        BoardTop(board("icebreaker"), Parity(width=8, lanes=1, result=9), about(lines))
