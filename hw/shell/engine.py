@@ -1,6 +1,6 @@
 """The engine: a pipeline between a reader and a writer of memory, and the jobs that they do."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Module, Mux, ResetInserter, Shape, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -70,7 +70,7 @@ class Engine(wiring.Component):
             )
         numbers = accelerator.o.payload.shape()
         self._lanes = numbers.length if isinstance(numbers, data.ArrayLayout) else 1
-        width = len(accelerator.o.payload) // self._lanes
+        width = Shape.cast(numbers).width // self._lanes
         if width > 8 * identity.number_bytes or self._lanes > identity.result_elements:
             raise ValueError(
                 f"Results of {identity.result_elements} numbers of {identity.number_bytes} bytes "
@@ -185,7 +185,7 @@ class Engine(wiring.Component):
         }
         for name, happens in counts.items():
             happened = Signal(name=f"{name}_happened")
-            m.d.sync += happened.eq(happens)
+            m.d.sync += happened.eq(happens & ~halt)
             with m.If(~clear):
                 m.d.sync += self.counters[name].eq(self.counters[name] + happened)
 

@@ -109,12 +109,13 @@ class Writer(wiring.Component):
             with m.State("IDLE"):
                 job = self.job.payload
                 m.d.comb += self.job.ready.eq(~self.halt)
-                m.d.sync += [
-                    Cat(offset, row).eq(job.address[3:]),
-                    pending.eq(job.address[3:7]),
-                    frames.eq(job.frames),
-                ]
                 with m.If(self.job.valid & self.job.ready):
+                    # Not before: a halted burst may still be offered.
+                    m.d.sync += [
+                        Cat(offset, row).eq(job.address[3:]),
+                        pending.eq(job.address[3:7]),
+                        frames.eq(job.frames),
+                    ]
                     with m.If(job.frames.any()):
                         m.next = "TAKE"
                     with m.Else():

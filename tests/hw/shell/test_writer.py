@@ -208,8 +208,8 @@ def test_reports_an_error(response):
 
 def test_halts_everywhere():
     """Whatever it is doing: bursts that have begun end, none begins, no job is done."""
-    for cycle in range(0, 120, 3):
-        seen = run([(96, 200), (1024, 4)], number_bytes=4, stall=0.3, halt_at=cycle, seed=cycle)
+    for cycle in range(0, 120, 2):
+        seen = run([(96, 200), (1024, 4)], number_bytes=4, stall=0.6, halt_at=cycle, seed=cycle)
         expected = expected_memory([(96, 200)], seen.sent, 4, 1)
         assert all(expected[at] == byte for at, byte in seen.memory.items())
         assert len(seen.memory) == 8 * sum(length for _, length in seen.bursts)
