@@ -16,134 +16,16 @@ from amaranth.hdl import (
     Signal,
 )
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.cores.width_converter import WidthConverter
+from hw.shell.answers import Answers
 from hw.shell.identity import Identity
-from hw.shell.packets import Header, PacketReceiver, PacketTransmitter
+from hw.shell.packets import PacketReceiver
 from hw.shell.uart import UartReceiver, UartTransmitter
-from sw.host.link import PAUSE_SECONDS, Kind
-from sw.host.registers import COUNTERS
+from sw.host.link import PAUSE_SECONDS
 
-__all__ = ["Answers", "PacketShell", "SerialAccelerator", "SerialShell", "stream_shapes"]
-
-
-class Answers(wiring.Component):
-    """Answers requests by identity and counters, and frames by their results.
-
-    Parameters
-    ----------
-    identity : Identity
-        What is said of the pipeline; the sizes of its results.
-
-    Members
-    -------
-    request : In(stream.Signature(Header))
-        What is asked for; answered before any result that has not begun.
-    sequence : In(stream.Signature(8))
-        The sequence number of each frame that is under way.
-    i : In(stream.Signature(result_width))
-        Their results, a number a beat.
-    starves, rejected : In(1)
-        High in each cycle that the counters of input stalls, where frames are under way, and of
-        rejected packets are to count.
-    o : Out(stream.Signature(8))
-        Packets to the host.
-    """
-
-    def __init__(self, identity: Identity):
-        self._identity = identity
-        super().__init__(
-            {
-                "request": In(stream.Signature(Header)),
-                "sequence": In(stream.Signature(8)),
-                "i": In(stream.Signature(identity.result_width)),
-                "starves": In(1),
-                "rejected": In(1),
-                "o": Out(stream.Signature(8)),
-            }
-        )
-
-    @property
-    def identity(self) -> Identity:
-        return self._identity
-
-    def elaborate(self, platform):
-        m = Module()
-
-        identity = self._identity
-        m.submodules.transmitter = transmitter = PacketTransmitter(
-            result_bytes=identity.result_bytes
-        )
-        wiring.connect(m, transmitter.o, wiring.flipped(self.o))
-
-        # What is answered next: a request, else the first frame if its result has begun to come.
-        header, request, sequence = transmitter.header, self.request, self.sequence
-        begins = Signal()
-        m.d.comb += [
-            begins.eq(~header.valid | header.ready),
-            request.ready.eq(begins),
-            sequence.ready.eq(begins & ~request.valid & self.i.valid),
-        ]
-        with m.If(begins):
-            m.d.sync += header.valid.eq(request.valid | (sequence.valid & self.i.valid))
-            with m.If(request.valid):
-                m.d.sync += header.payload.eq(request.payload)
-            with m.Else():
-                m.d.sync += [
-                    header.payload.kind.eq(Kind.INFER),
-                    header.payload.sequence.eq(sequence.payload),
-                ]
-
-        # An event is counted a cycle late, for nothing but an addition to lead to a counter.
-        busy = sequence.valid | (header.valid & (header.payload.kind == Kind.INFER))
-        events = {
-            "FRAMES_DONE": sequence.valid & sequence.ready,
-            "CYCLES_BUSY": busy,
-            "STALLS_IN": busy & self.starves,
-            "STALLS_OUT": self.i.valid & ~self.i.ready,
-            "REJECTED": self.rejected,
-        }
-        counters = Signal(data.StructLayout({register.name: 32 for register in COUNTERS}))
-        for name, happens in events.items():
-            event = Signal(name=name.lower())
-            m.d.sync += [event.eq(happens), counters[name].eq(counters[name] + event)]
-
-        # All counters as they are when their answer begins, the next byte lowest.
-        taken = Signal()
-        snapshot = Signal(counters.shape().size)
-        m.d.comb += taken.eq(transmitter.i.valid & transmitter.i.ready)
-        with m.If(begins):
-            m.d.sync += snapshot.eq(counters)
-        with m.Elif(taken):
-            m.d.sync += snapshot.eq(snapshot >> 8)
-
-        words = b"".join(word.to_bytes(4, "little") for word in identity.words().values())
-        m.submodules.words = memory = Memory(shape=8, depth=len(words), init=words)
-        word = memory.read_port()
-        fetched = Signal()
-        m.d.comb += word.addr.eq(transmitter.position)
-        m.d.sync += fetched.eq(~taken)
-
-        # A number is taken with the last of its bytes.
-        number = Signal(8 * identity.number_bytes)
-        part = transmitter.position[: identity.number_bytes.bit_length() - 1]
-        m.d.comb += number.eq(self.i.payload)
-
-        with m.Switch(header.payload.kind):
-            with m.Case(Kind.IDENTIFY):
-                m.d.comb += [transmitter.i.payload.eq(word.data), transmitter.i.valid.eq(fetched)]
-            with m.Case(Kind.COUNTERS):
-                m.d.comb += [transmitter.i.payload.eq(snapshot), transmitter.i.valid.eq(1)]
-            with m.Case(Kind.INFER):
-                m.d.comb += [
-                    transmitter.i.payload.eq(number.word_select(part, 8)),
-                    transmitter.i.valid.eq(self.i.valid),
-                    self.i.ready.eq(transmitter.i.ready & part.all()),
-                ]
-
-        return m
+__all__ = ["PacketShell", "SerialAccelerator", "SerialShell", "stream_shapes"]
 
 
 def _streams(identity: Identity) -> dict:

@@ -222,7 +222,9 @@ class Looped(wiring.Component):
 
         m.submodules.shell = shell = self.shell
         work = Checksum(shell.identity, shell.o.payload.shape(), cycles=self._cycles)
-        m.submodules.work = ResetInserter(shell.restart)(work)
+        forget = Signal()  # as late as a pipeline may forget
+        m.d.sync += forget.eq(shell.restart)
+        m.submodules.work = ResetInserter(forget)(work)
         wiring.connect(m, shell.o, work.i)
         wiring.connect(m, work.o, shell.i)
         if "rx" in self.signature.members:

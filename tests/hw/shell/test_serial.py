@@ -9,7 +9,8 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.shell.serial import Answers, PacketShell, SerialAccelerator, SerialShell
+from hw.shell.answers import Answers
+from hw.shell.serial import PacketShell, SerialAccelerator, SerialShell
 from sw.host.frames import decode, encode
 from sw.host.link import FRAMES_IN_FLIGHT, PAUSE_SECONDS, Kind, Packet, build
 from sw.host.registers import COUNTERS
