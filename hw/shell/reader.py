@@ -1,8 +1,8 @@
 """The reader: frames from memory, as a stream of 64-bit words."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.shell.axi import BURST_BEATS, MemoryPort, Response
@@ -10,9 +10,6 @@ from hw.shell.jobs import FRAMES_WIDTH, JOB
 
 __all__ = ["WORD", "Reader"]
 
-_BURSTS = 16  # outstanding at most
-
-_END = data.StructLayout({"last": 1, "bytes": 3})
 # A word of a job's frames. `last`: the job ends in it, with `bytes` of it (0: all eight).
 WORD = data.StructLayout({"data": 64, "last": 1, "bytes": 3})
 
@@ -87,93 +84,105 @@ class Reader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # Memory is rows of a burst's 16 words. `span` is what there is to read beyond the byte at
-        # the start of the present row: rows, words and bytes of the job's last byte.
+        # Words get slots of the buffer in the order in which they are asked for. Counts of words
+        # asked for, here, and gone have one bit more than a slot's number.
+        asked, come, gone = (
+            Signal(range(2 * self._depth), name=n) for n in ("asked", "come", "gone")
+        )
+        under_way = asked != come
+        in_use = Signal.like(asked)
+        m.d.comb += in_use.eq(asked - gone)
+
+        # Memory is rows of a burst's 16 words. `span` is what a job reads beyond the first byte of
+        # its first row, less one: rows, words and bytes. Bits of the product come from the top.
         row = Signal(25)
         offset = Signal(4)
-        high = Signal(signed(max(8, self._frame_bytes.bit_length() + 1)))
-        low = Signal(FRAMES_WIDTH)
-        span = Cat(low, high)
-        last_row = Signal()
-        length = Signal(4)
-        m.d.comb += [
-            last_row.eq(span[7:] == 0),
-            length.eq(Mux(last_row, span[3:7], BURST_BEATS - 1) - offset),
-        ]
-
-        # Words that are neither here nor under way, and how the bursts that are under way end.
-        room = Signal(range(self._depth + 1), init=self._depth)
-        m.submodules.bursts = bursts = SyncFIFO(width=_END.size, depth=_BURSTS)
-        begin = Signal()
-        taken = Signal()
-        m.d.sync += room.eq(room - Mux(begin, length + 1, 0) + taken)
-
+        span = Signal(FRAMES_WIDTH + max(8, self._frame_bytes.bit_length() + 1))
+        low, high = span[:FRAMES_WIDTH], span[FRAMES_WIDTH:].as_signed()
+        rows = Signal(len(span) - 7)  # after the present one
+        last_row = rows == 0
         step = Signal(range(FRAMES_WIDTH))
+        job, ar = self.job.payload, self.ar
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                job = self.job.payload
-                m.d.comb += self.job.ready.eq(~self.halt)
-                m.d.sync += [
-                    Cat(offset, row).eq(job.address[3:]),
-                    low.eq(job.frames),
-                    high.eq(Cat(Const(0b111), job.address[3:7] - 1).as_signed()),
-                ]
-                with m.If(self.job.valid & self.job.ready & job.frames.any()):
-                    m.next = "MULTIPLY"
+                with m.If(self.job.valid & ~self.halt):
+                    with m.If(job.frames.any()):
+                        m.next = "MULTIPLY"
+                    with m.Else():
+                        m.d.comb += self.job.ready.eq(1)
             with m.State("MULTIPLY"):
-                # From the lowest bit of the frames, whose place the product takes.
-                total = high + Mux(low[0], self._frame_bytes, 0)
-                m.d.sync += [Cat(low, high).eq(Cat(low[1:], total)), step.eq(step + 1)]
-                with m.If(self.halt):
-                    m.next = "IDLE"
-                with m.Elif(step == FRAMES_WIDTH - 1):
-                    m.next = "WAIT"
+                start = Cat(Const(0b111), job.address[3:7] - 1).as_signed()
+                total = Mux(step == 0, start, high) + Mux(
+                    job.frames.bit_select(step, 1), self._frame_bytes, 0
+                )
+                m.d.sync += [span.eq(Cat(low[1:], total)), step.eq(step + 1)]
+                with m.If(step == FRAMES_WIDTH - 1):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += self.job.ready.eq(1)
+                m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += self.ar.payload.length.eq(length)
+                m.d.sync += ar.payload.length.eq(Mux(last_row, span[3:7], BURST_BEATS - 1) - offset)
                 with m.If(self.halt):
                     m.next = "IDLE"
-                with m.Elif(room[4:].any() & bursts.w_rdy):
-                    m.d.comb += begin.eq(1)
+                with m.Elif(in_use <= self._depth - BURST_BEATS):
                     m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += self.ar.valid.eq(1)
-                with m.If(self.ar.ready):
-                    m.d.sync += [offset.eq(0), row.eq(row + 1), span.eq(span - 128)]
+                m.d.comb += ar.valid.eq(1)
+                with m.If(ar.ready):
+                    m.d.sync += asked.eq(asked + ar.payload.length + 1)
                     with m.If(last_row):
                         m.next = "IDLE"
                     with m.Else():
                         m.next = "WAIT"
+        # To load and to count takes one LUT a bit where one adder does both.
+        begin = fsm.ongoing("BEGIN")
+        with m.If(begin | (ar.valid & ar.ready)):
+            m.d.sync += [
+                row.eq(Mux(begin, job.address[7:], row) + ~begin),
+                rows.eq((~begin).replicate(len(rows)) + Mux(begin, span[7:], rows)),
+                offset.eq(Mux(begin, job.address[3:7], 0)),
+            ]
         m.d.comb += [
-            self.ar.payload.address[3:].eq(Cat(offset, row)),
-            self.idle.eq(fsm.ongoing("IDLE") & ~bursts.r_rdy),
+            ar.payload.address[3:].eq(Cat(offset, row)),
+            self.idle.eq(fsm.ongoing("IDLE") & ~under_way),
         ]
 
-        m.d.comb += self.r.ready.eq(1)
-        end = data.View(_END, bursts.w_data)
-        ended = data.View(_END, bursts.r_data)
+        m.submodules.words = words = Memory(
+            shape=data.StructLayout({"data": 64, "last": 1}), depth=self._depth, init=[]
+        )
+        # How the job ends, if it does in the last word of a burst.
+        m.submodules.ends = ends = Memory(
+            shape=data.StructLayout({"last": 1, "bytes": 3}), depth=self._depth, init=[]
+        )
+        end, end_out = ends.write_port(), ends.read_port(domain="comb")
+        m.d.comb += [
+            end.addr.eq(asked + ar.payload.length),
+            end.data.last.eq(last_row),
+            end.data.bytes.eq(span[:3] + 1),
+            end.en.eq(ar.valid),
+            end_out.addr.eq(gone),
+        ]
+        word, word_out = words.write_port(), words.read_port(domain="comb")
         beat = self.r.payload
         m.d.comb += [
-            end.last.eq(last_row),
-            end.bytes.eq(span[:3] + 1),
-            bursts.w_en.eq(begin),
-            bursts.r_en.eq(self.r.valid & beat.last),
+            self.r.ready.eq(1),
+            word.addr.eq(come),
+            word.data.eq(Cat(beat.data, beat.last)),
+            word.en.eq(self.r.valid),
+            word_out.addr.eq(gone),
+            self.o.payload.data.eq(word_out.data.data),
+            self.o.payload.last.eq(word_out.data.last & end_out.data.last),
+            self.o.payload.bytes.eq(end_out.data.bytes),
+            self.o.valid.eq(come != gone),
         ]
+        with m.If(self.r.valid):
+            m.d.sync += come.eq(come + 1)
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += gone.eq(gone + 1)
         m.d.sync += [
             self.failed.eq(self.r.valid & beat.response[1]),
             self.response.eq(beat.response),
-        ]
-
-        m.submodules.words = words = SyncFIFO(width=WORD.size, depth=self._depth)
-        word = data.View(WORD, words.w_data)
-        m.d.comb += [
-            word.data.eq(beat.data),
-            word.last.eq(ended.last & beat.last),
-            word.bytes.eq(ended.bytes),
-            words.w_en.eq(self.r.valid),
-            self.o.payload.as_value().eq(words.r_data),
-            self.o.valid.eq(words.r_rdy),
-            words.r_en.eq(self.o.ready),
-            taken.eq(self.o.valid & self.o.ready),
         ]
 
         return m

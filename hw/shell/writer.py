@@ -1,8 +1,8 @@
 """The writer: a stream of numbers to memory."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.shell.axi import BURST_BEATS, MemoryPort, Response
@@ -90,32 +90,21 @@ class Writer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        lanes = 8 // self._number_bytes
-        m.submodules.words = words = SyncFIFO(width=64 + lanes, depth=_DEPTH)
-
-        # Memory is rows of a burst's 16 words. `pending` words lie in this row or beyond and are in
-        # no burst yet; those before `offset` are not ours, and count as if they were here.
+        # Memory is rows of a burst's 16 words. In the buffer, which holds two rows, a word has the
+        # place that it has in its row; counts of words here and gone start from the first one's.
+        here, gone = (Signal(range(2 * _DEPTH), name=name) for name in ("here", "gone"))
         row = Signal(25)
-        offset = Signal(4)
-        pending = Signal(range(_DEPTH + 2 * BURST_BEATS))
+        frames = Signal(FRAMES_WIDTH)  # still to come
         element = Signal(range(self._elements))
-        frames = Signal(FRAMES_WIDTH)
-        lane = Signal(range(lanes))
-        last = Signal()  # the job's last number
+        last_element = element == self._elements - 1
+        last = last_element & (frames == 1)
+        taken = self.i.valid & self.i.ready
         ended = Signal()
-        m.d.comb += last.eq((element == self._elements - 1) & (frames == 1))
-
+        job = self.job.payload
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                job = self.job.payload
                 m.d.comb += self.job.ready.eq(~self.halt)
-                with m.If(self.job.valid & self.job.ready):
-                    # Not before: a halted burst may still be offered.
-                    m.d.sync += [
-                        Cat(offset, row).eq(job.address[3:]),
-                        pending.eq(job.address[3:7]),
-                        frames.eq(job.frames),
-                    ]
+                with m.If(self.job.valid & ~self.halt):
                     with m.If(job.frames.any()):
                         m.next = "TAKE"
                     with m.Else():
@@ -123,7 +112,7 @@ class Writer(wiring.Component):
             with m.State("TAKE"):
                 with m.If(self.halt | self.failed):
                     m.next = "IDLE"
-                with m.Elif(self.i.valid & self.i.ready & last):
+                with m.Elif(taken & last):
                     m.next = "END"
             with m.State("END"):
                 with m.If(self.halt | self.failed):
@@ -131,83 +120,93 @@ class Writer(wiring.Component):
                 with m.Elif(ended):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
+        begin = self.job.valid & self.job.ready
 
         # Numbers to words.
+        lanes, bits = 8 // self._number_bytes, 8 * self._number_bytes
+        lane = Signal(range(lanes))
         word = Signal(64)
         strobes = Signal(lanes)
         full = Signal()
-        pushes = full & words.w_rdy
-        taken = self.i.valid & self.i.ready
+        stored = full & (here ^ gone != _DEPTH)
         m.d.comb += [
-            self.i.ready.eq(fsm.ongoing("TAKE") & (~full | words.w_rdy)),
-            words.w_data.eq(Cat(word, strobes)),
-            words.w_en.eq(full),
-            self.frame.eq(taken & (element == self._elements - 1)),
+            self.i.ready.eq(fsm.ongoing("TAKE") & (~full | stored)),
+            self.frame.eq(taken & last_element),
         ]
         with m.If(taken):
-            bits = 8 * self._number_bytes
             m.d.sync += [
                 word.word_select(lane, bits).eq(self.i.payload),
                 strobes.eq(Mux(lane == 0, 1, strobes | (1 << lane))),
                 lane.eq(Mux(last, 0, lane + 1)),
-                element.eq(element + 1),
+                element.eq(Mux(last_element, 0, element + 1)),
             ]
-            with m.If(element == self._elements - 1):
-                m.d.sync += [element.eq(0), frames.eq(frames - 1)]
-        with m.If(taken | pushes):
+        with m.If(taken | stored):
             m.d.sync += full.eq(taken & ((lane == lanes - 1) | last))
+        # To load and to count takes one LUT a bit where one adder does both.
+        with m.If(begin | self.frame):
+            m.d.sync += frames.eq((~begin).replicate(len(frames)) + Mux(begin, job.frames, frames))
 
-        # Words to bursts.
-        beats = Signal(range(BURST_BEATS + 1))
+        # Words to bursts, one after the other.
+        aw, w = self.aw, self.w
+        sending = Signal()
+        end = Signal(4)  # the place of the burst's last word
         unanswered = Signal(range(_BURSTS + 1))
-        whole = pending[4:].any()
-        rest = fsm.ongoing("END") & ~full & (pending != offset)
-        begins = Signal()
-        m.d.comb += begins.eq(
-            (whole | rest)
-            & ~self.aw.valid
-            & (beats == 0)
+        row_here = here[4:] != gone[4:]
+        rest_here = fsm.ongoing("END") & ~full & (here != gone)
+        bursts = Signal()
+        m.d.comb += bursts.eq(
+            (row_here | rest_here)
+            & ~(aw.valid | sending | self.halt | self.failed)
             & (unanswered != _BURSTS)
-            & ~(self.halt | self.failed)
         )
-        length = (Mux(whole, 0, pending) + ~offset)[:4]
-        with m.If(begins):
+        burst_end = (Mux(row_here, 0, here) - 1)[:4]
+        offset = Signal(4)
+        with m.If(bursts):
             m.d.sync += [
-                self.aw.valid.eq(1),
-                self.aw.payload.length.eq(length),
-                beats.eq(length + 1),
+                aw.valid.eq(1),
+                aw.payload.length.eq(burst_end - gone),
+                offset.eq(gone),
+                sending.eq(1),
+                end.eq(burst_end),
             ]
-        with m.If(self.aw.valid & self.aw.ready):
-            m.d.sync += [self.aw.valid.eq(0), offset.eq(0), row.eq(row + 1)]
-        with m.If(begins & ~whole):
-            m.d.sync += pending.eq(0)
-        with m.Elif(~fsm.ongoing("IDLE")):
-            m.d.sync += pending.eq(pending + pushes - Mux(begins, BURST_BEATS, 0))
+        with m.If(aw.valid & aw.ready):
+            m.d.sync += aw.valid.eq(0)
+        # Not while a halted burst's address is offered.
+        with m.If(begin | (aw.valid & aw.ready)):
+            m.d.sync += row.eq(Mux(begin, job.address[7:], row) + ~begin)
+        with m.If(w.valid & w.ready & w.payload.last):
+            m.d.sync += sending.eq(0)
+        with m.If(begin):
+            m.d.sync += [here.eq(job.address[3:7]), gone.eq(job.address[3:7])]
+        with m.Else():
+            m.d.sync += [here.eq(here + stored), gone.eq(gone + (w.valid & w.ready))]
 
-        sent = self.w.valid & self.w.ready
-        into = words.r_data
+        shape = data.StructLayout({"data": 64, "strobes": lanes})
+        m.submodules.words = words = Memory(shape=shape, depth=_DEPTH, init=[])
+        word_in, word_out = words.write_port(), words.read_port(domain="comb")
         m.d.comb += [
-            self.aw.payload.address.eq(Cat(Const(0, 3), offset, row)),
-            self.w.valid.eq(beats != 0),
-            self.w.payload.data.eq(into[:64]),
-            self.w.payload.strobes.eq(
-                Cat(strobe.replicate(self._number_bytes) for strobe in into[64:])
+            word_in.addr.eq(here),
+            word_in.data.eq(Cat(word, strobes)),
+            word_in.en.eq(stored),
+            word_out.addr.eq(gone),
+            aw.payload.address.eq(Cat(Const(0, 3), offset, row)),
+            w.valid.eq(sending),
+            w.payload.data.eq(word_out.data.data),
+            w.payload.strobes.eq(
+                Cat(strobe.replicate(self._number_bytes) for strobe in word_out.data.strobes)
             ),
-            self.w.payload.last.eq(beats == 1),
-            words.r_en.eq(sent),
+            w.payload.last.eq(gone[:4] == end),
             self.b.ready.eq(1),
         ]
-        with m.If(sent):
-            m.d.sync += beats.eq(beats - 1)
 
         m.d.sync += [
-            unanswered.eq(unanswered + begins - self.b.valid),
+            unanswered.eq(unanswered + bursts - self.b.valid),
             self.failed.eq(self.b.valid & self.b.payload.response[1]),
             self.response.eq(self.b.payload.response),
         ]
-        at_rest = ~self.aw.valid & (beats == 0) & (unanswered == 0)
+        at_rest = ~aw.valid & ~sending & (unanswered == 0)
         m.d.comb += [
-            ended.eq(at_rest & ~full & (pending == offset)),
+            ended.eq(at_rest & ~full & (here == gone)),
             self.idle.eq(fsm.ongoing("IDLE") & at_rest),
         ]
 
