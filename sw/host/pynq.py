@@ -231,6 +231,6 @@ def open_device(argument, model_path, *, bitstream=None) -> PynqDevice:
 
 def _is_zynq() -> bool:
     try:
-        return b"xlnx,zynq-7000" in _COMPATIBLE.read_bytes().split(b"\0")
+        return b"xlnx,zynq-7000" in _COMPATIBLE.read_bytes()
     except OSError:
         return False

@@ -184,6 +184,7 @@ def test_memory(zynq, bitstream):
     memory.invalidate()
     memory.close()
     memory.close()
+    assert memory.array is None
     assert zynq.log[-3:] == [("allocate", 100), ("flush", 100), ("invalidate", 100)]
     assert zynq.freed == [100]
 

@@ -184,6 +184,7 @@ class FakeDevice:
 
     def wait(self, timeout):
         assert 0 < timeout <= 0.1, "a wait that is longer than the counters allow"
+        assert not self.get("EVENTS"), "a wait that would not wait"
         self.log.append(("wait", timeout))
         if self.on_wait:
             self.on_wait()

@@ -241,6 +241,7 @@ def test_a_path_that_cannot_be_opened_is_polled(made, tmp_path):
 def kernel(made, monkeypatch):
     """A device whose /dev/uio0 is a socket, and the kernel's end of it."""
     ours, kernels = socket.socketpair()
+    kernels.settimeout(5)
     ours_fd = ours.detach()
 
     def opened(path, flags, *rest):
