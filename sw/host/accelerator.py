@@ -20,6 +20,7 @@ from sw.host.benchmark import Benchmark
 from sw.host.files import only_file
 from sw.host.frames import decode, encode
 from sw.host.identity import Identity
+from sw.host.line import SerialLink
 from sw.host.memory import MemoryLink
 from sw.host.model import Model, load
 
@@ -366,6 +367,4 @@ def _link(device, timeout: float):
     """What talks to the device: its kind shows in whether it shares memory."""
     if hasattr(device, "allocate"):
         return MemoryLink(device, timeout=timeout)
-    from sw.host.serial import SerialLink
-
     return SerialLink(device, timeout=timeout)

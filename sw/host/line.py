@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from sw.errors import PopstreamError
 from sw.host.serial import TRIES, SerialClient
 from sw.host.totals import Totals
@@ -58,13 +60,11 @@ class SerialLink:
         if not self._fresh:
             self.reset()
         self._fresh = False
+        done = 0
         try:
             for batch in batches:
-                began = time.perf_counter()
-                results = self._client.infer(batch)
-                self.spent["wait"] += time.perf_counter() - began
-                self.counters()
-                yield results
+                yield self._infer(batch, done)
+                done += len(batch)
         except BaseException:
             self._recover()
             raise
@@ -80,6 +80,16 @@ class SerialLink:
     def close(self) -> None:
         """Closes the port."""
         self._client.close()
+
+    def _infer(self, batch: np.ndarray, done: int) -> bytes:
+        began = time.perf_counter()
+        try:
+            results = self._client.infer(batch)
+        except PopstreamError as error:  # which counts from the batch's first frame
+            raise PopstreamError(f"after {done} frames: {error}") from error
+        self.spent["wait"] += time.perf_counter() - began
+        self.counters()
+        return results
 
     def _recover(self) -> None:
         # Where the board does not answer this either, the next run tries again.
