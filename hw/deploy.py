@@ -22,18 +22,19 @@ _README = """\
 {title}
 {rule}
 
-Made by Popstream: {model}, {accuracy:.2%} of {images:,} test images, on {board} ({part}) at
-{mhz:g} MHz.
+Made by Popstream: {model}, {accuracy:.2%} of {images:,} test images, on {board}
+({part}) at {mhz:g} MHz.
 
 {steps}
 
 What is here
 
-  {bitstream:<28}{bitstream_is}
-  model.safetensors           the network, 50 test images and their answers
-  {wheel:<28}the host library: numpy is all it needs
-  run.sh                      runs it without installing anything
-  popstream.ipynb             the same in a notebook
+  {bitstream:<20} {bitstream_is}
+  model.safetensors    the network, 50 test images and their answers
+  run.sh               runs the host library, without installing anything
+  popstream.ipynb      the same in a notebook
+  {wheel}
+                       the host library, which needs Python 3.10 and numpy
 
 Every command ends with one line that says what is wrong, if something is; Popstream's doc/host.md
 has them all.
@@ -42,9 +43,9 @@ has them all.
 _STEPS_ZYNQ = """\
 On the board, where PYNQ's image runs (this folder copied to it, e.g. by scp -r):
 
-  sh run.sh selftest           {bitstream} is loaded, stored images go through it, answers compared
-  sh run.sh classify IMAGE     a picture's class
-  sh run.sh benchmark          images a second, latency, and where the time goes
+  bash run.sh selftest         {bitstream} is loaded, stored images go through it, answers compared
+  bash run.sh classify IMAGE   a picture's class
+  bash run.sh benchmark        images a second, latency, and where the time goes
 
 In Python, as root, since /dev/mem is the way to the registers:
 
@@ -56,9 +57,9 @@ _STEPS_SERIAL = """\
 On the machine that the board is plugged into, once the board is loaded
 (openFPGALoader {loader} {bitstream}):
 
-  sh run.sh selftest           stored images go through the board, answers compared
-  sh run.sh classify IMAGE     a picture's class
-  sh run.sh benchmark          images a second and latency
+  bash run.sh selftest         stored images go through the board, answers compared
+  bash run.sh classify IMAGE   a picture's class
+  bash run.sh benchmark        images a second and latency
 
 run.sh takes the port from DEVICE, default {device}. It is reached through
 {where}, {baud:,} baud.
@@ -68,16 +69,15 @@ run.sh takes the port from DEVICE, default {device}. It is reached through
       labels = accelerator.infer(images)"""
 
 _RUN = """\
-#!/bin/sh
-# Runs the host library in this folder: sh run.sh selftest, classify IMAGE, benchmark.
-set -e
-cd "$(dirname "$0")"
+#!/bin/bash
+# Runs the host library in this folder: bash run.sh selftest, classify IMAGE, benchmark.
+cd "$(dirname "$0")" || exit
 {root}PYTHONPATH="{wheel}" exec python3 -m sw.host --device "{device}" {options}"$@"
 """
 
 # PYNQ's Python lives in an environment of its own, and only root may touch the registers.
 _ROOT = """\
-[ "$(id -u)" = 0 ] || exec sudo sh "$PWD/run.sh" "$@"
+[ "$(id -u)" = 0 ] || exec sudo bash "$PWD/run.sh" "$@"
 for file in /etc/profile.d/pynq_venv.sh /etc/profile.d/xrt_setup.sh; do
     [ ! -r "$file" ] || . "$file"
 done
@@ -245,7 +245,7 @@ def deploy(folder: Path, host: str) -> None:
     for command, what in (
         ([ssh, host, f"mkdir -p {quoted}"], "make a folder on"),
         ([scp, "-q", *files, f"{host}:{there}/"], "copy to"),
-        ([ssh, "-t", host, f"sh {quoted}/run.sh selftest"], "pass the self-test on"),
+        ([ssh, "-t", host, f"bash {quoted}/run.sh selftest"], "pass the self-test on"),
     ):
         # ssh may ask for a password: it has the terminal.
         status = subprocess.run(command).returncode

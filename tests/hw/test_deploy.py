@@ -77,7 +77,7 @@ def test_script_runs_the_library_out_of_the_wheel(model, tmp_path):
     folder = write(tmp_path / "deploy", model, "ulx3s")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     ran = subprocess.run(
-        ["sh", str(folder / "run.sh"), "selftest"],
+        ["bash", str(folder / "run.sh"), "selftest"],
         env={"PATH": path, "DEVICE": "serial:/dev/nowhere"},
         capture_output=True,
         text=True,
@@ -112,7 +112,7 @@ def test_deploys_over_ssh(model, tmp_path, remote):
     for file in folder.iterdir():
         assert f" {file} " in copied
     assert copied.startswith("scp -q ") and copied.endswith(" xilinx@pynq:popstream/pynq digits/")
-    assert tested == "ssh -t xilinx@pynq sh 'popstream/pynq digits'/run.sh selftest"
+    assert tested == "ssh -t xilinx@pynq bash 'popstream/pynq digits'/run.sh selftest"
 
 
 @pytest.mark.parametrize(
