@@ -132,7 +132,7 @@ class SerialClient:
                 f"{frames.shape}"
             )
         results = [b""] * len(frames)
-        unanswered: dict[int, int] = {}  # sequence number -> frame, in the order of sending
+        unanswered: dict[int, int] = {}  # sequence number -> frame, the oldest first
         tries: Counter[int] = Counter()
         sent = 0
 
@@ -142,7 +142,6 @@ class SerialClient:
                     f"no answer to frame {number}, sent {TRIES} times{self._why()}"
                 )
             tries[number] += 1
-            unanswered.pop(sequence, None)
             unanswered[sequence] = number
             self._write(Packet(Kind.INFER, sequence, frames[number].tobytes()))
 

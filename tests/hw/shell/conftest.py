@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -140,10 +140,21 @@ class Port:
 
 
 class BytePort(Port):
-    """To `i_line` and `o_line`, byte by byte. `damage` is what the line does to both ways."""
+    """To `i_line` and `o_line`, byte by byte.
+
+    Attributes
+    ----------
+    damage : callable
+        What the line does to bytes, given whether they go to the board.
+    watched : Value
+        A bit of the gateware.
+    seen : int
+        Cycles in which it was high.
+    """
 
     def __init__(self, dut, hz: float):
         self.damage = lambda data, to_board: data
+        self.watched, self.seen = Const(0), 0
         self._sent = deque()
         self._offered = False
         super().__init__(dut, hz)
@@ -159,7 +170,10 @@ class BytePort(Port):
             ctx.set(i.payload, self._sent.popleft())
             ctx.set(i.valid, 1)
             self._offered = True
-        _, _, ready, valid, byte = await ctx.tick().sample(i.ready, o.valid, o.payload)
+        _, _, ready, valid, byte, seen = await ctx.tick().sample(
+            i.ready, o.valid, o.payload, self.watched
+        )
+        self.seen += seen
         if ready and self._offered:
             self._offered = False
             if not self._sent:

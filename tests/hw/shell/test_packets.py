@@ -242,10 +242,12 @@ def test_frames_of_more_than_a_byte_of_length():
         wrong = bytearray(build(packets[0]))
         wrong[4] ^= 1
         await bench.send(ctx, wrong[:5])
+        await bench.send(ctx, build(Packet(Kind.IDENTIFY, 8)))  # is not taken for a payload
         await ctx.tick().repeat(620)
         bench.done = True
 
     bench.run(driver)
+    assert [(r.kind, r.sequence) for r in bench.requests] == [(Kind.IDENTIFY, 8)]
     assert bytes(bench.bytes) == b"".join(packet.payload for packet in packets)
     assert bench.rejected == 1
 

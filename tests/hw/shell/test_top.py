@@ -140,7 +140,7 @@ def test_board_answers_with_scores(connect, lines):
     """Two scores a beat become one number after the other; a reset in between leaves no trace."""
     network = tiny_network()
     network = type(network)(network.nodes[:-1])
-    inputs = np.random.default_rng(4).integers(0, 256, (3, 5, 4), dtype=np.uint8)
+    inputs = np.random.default_rng(4).integers(0, 256, (2, 5, 4), dtype=np.uint8)
     dense = network.nodes[-1].name
     lanes = Lanes("pixels", 3, {dense: LayerLanes(inputs_per_beat=20, neurons_per_beat=2)})
     scores = trace(network, inputs)[dense]
@@ -149,11 +149,14 @@ def test_board_answers_with_scores(connect, lines):
     width = accelerator.o.payload.shape().elem_shape
     identity = about(lines, result_elements=4, result_width=width, scores=True)
     port, client = connect(accelerator, identity)
-    port.write(build(Packet(Kind.INFER, 99, encode(inputs, 8)[0].tobytes())))
-    port.advance(29 * 40 + 7 * 40)
-    client.reset()
-    results = client.infer(encode(inputs, 8))
-    np.testing.assert_array_equal(decode(results, 4, identity.number_bytes), scores)
+    frames = encode(inputs, 8)
+    for cycles in (0, 40, 80):  # later than when just two of the four numbers are on the line
+        port.write(build(Packet(Kind.INFER, 99, frames[0].tobytes())))
+        port.advance(cycles)
+        client.reset()
+        results = client.infer(frames)
+        np.testing.assert_array_equal(decode(results, 4, identity.number_bytes), scores)
+        assert client.counters()["FRAMES_DONE"] == 2
 
 
 @pytest.mark.parametrize("name", BOARDS)
