@@ -8,6 +8,7 @@ from sw.host import Accelerator
 from sw.host.line import BATCH
 from sw.host.link import ANSWER, Kind, Packet, Parser, build, request_lengths
 from sw.host.registers import COUNTERS, IDENTITY
+from sw.host.serial import TRIES
 
 
 class Port:
@@ -163,6 +164,12 @@ def test_benchmark(opened):
     assert measured.images == measured.counters["FRAMES_DONE"] > 0
     assert measured.busy_share == pytest.approx(measured.images * 1e-5 / measured.seconds)
     assert list(measured.spent) == ["encode", "wait", "decode"]
+
+
+def test_timeout_is_of_all_tries(board, tiny):
+    port = Port(board())
+    Accelerator.open(port, model=tiny, timeout=0.06).close()
+    assert port.timeout == pytest.approx(0.06 / TRIES)
 
 
 def test_another_board_is_refused_and_the_port_closed(board, tiny):

@@ -1,5 +1,6 @@
 """python -m sw.host: what it prints, and how it ends."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sw import artefact, zoo
+from sw.host import __main__ as host_main
 from sw.host import devices
 from sw.host.__main__ import main
 from sw.host.registers import COUNTERS
@@ -76,7 +78,8 @@ def test_selftest_of_a_network_that_ends_in_scores(board, fake, tiny, tmp_path, 
     assert run(path, "selftest") == 0
     board(identity=words)  # and where the fabric takes the argmax of it
     assert run(path, "selftest") == 0
-    assert capsys.readouterr().out.count("passed: 50 images") == 2
+    said = "passed: 50 images as the golden model answers them, 92.0% right\n"
+    assert capsys.readouterr().out == 2 * said
 
 
 def test_selftest_of_an_old_file(board, tiny, tmp_path, capsys):
@@ -120,12 +123,14 @@ def test_classify(board, capsys, tmp_path):
 
 
 def test_white_is_told(board, tiny, tmp_path, capsys):
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.png")
-    board()
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / "x.png")
+    whites = []
+    board(compute=lambda data: whites.append(int(data.max())) or bytes(len(data)))
     assert run(tiny, "classify", tmp_path / "x.png") == 0
     assert "white is 16, the largest value in the model's samples" in capsys.readouterr().err
     assert run(tiny, "classify", "--white", "31", tmp_path / "x.png") == 0
     assert capsys.readouterr().err == ""
+    assert whites == [16, 31]
 
 
 def test_identify_and_counters(board, tiny, capsys):
@@ -195,6 +200,21 @@ def test_progress_on_a_terminal(board, tiny, capsys, monkeypatch):
     ]
     assert shown[-1].endswith(", 0 s left")
     assert said.endswith("\r")
+
+
+def test_time_left(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    times = iter([100.0, 100.0, 110.0])
+    monkeypatch.setattr(host_main.time, "monotonic", lambda: next(times))
+    terminal = Terminal()
+    with host_main._Progress("images", terminal) as progress:
+        progress(0, 3000)
+        progress(1000, 3000)
+        assert terminal.getvalue() == "\r0 of 3,000 images\r1,000 of 3,000 images, 20 s left"
+    assert terminal.getvalue().endswith("left\r" + " " * 32 + "\r")
 
 
 def test_names_that_the_terminal_cannot_show(board, fake, tiny, tmp_path):

@@ -44,6 +44,10 @@ def test_holds_the_host_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as file:
         assert file.testzip() is None
         names = set(file.namelist())
+        assert {each.date_time for each in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {each.external_attr >> 16 for each in file.infolist()} == {0o100644}
+        in_order = [name for name in file.namelist() if name.startswith("sw/host/")]
+        assert in_order == sorted(in_order)
         sources = {name for name in names if not name.startswith(INFO)}
         hosts = {f"sw/host/{path.name}" for path in (SW / "host").glob("*.py")}
         assert sources == {"sw/__init__.py", "sw/errors.py"} | hosts
@@ -58,7 +62,9 @@ def test_holds_the_host_and_nothing_else(wheel):
 
 def test_record_is_right(wheel):
     with zipfile.ZipFile(wheel) as file:
-        rows = [row.split(",") for row in file.read(f"{INFO}/RECORD").decode().splitlines()]
+        record = file.read(f"{INFO}/RECORD").decode()
+        assert record.endswith("\n")
+        rows = [row.split(",") for row in record.splitlines()]
         assert [name for name, *_ in rows] == file.namelist()
         for name, digest, size in rows[:-1]:
             data = file.read(name)
