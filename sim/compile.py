@@ -16,7 +16,7 @@ from sim.job import Job
 from sim.tools import Simulator
 from sw.errors import PopstreamError
 
-__all__ = ["cocotb_runner", "compile_model", "log_end"]
+__all__ = ["TIMESCALE", "cocotb_runner", "compile_design", "compile_model", "log_end"]
 
 TIMESCALE = ("1ns", "1ns")
 LOG = "compile.log"
@@ -75,16 +75,43 @@ def cocotb_runner(simulator: Simulator) -> Iterator:
 
 
 def compile_model(job: Job, simulator: Simulator, cache: Path, *, waves: bool = False) -> Path:
-    """The folder of the compiled model, from the cache or made now.
+    """The folder of a job's compiled model, from the cache or made now.
+
+    Of the job its Verilog, top and streams decide; frames, seed and stalls do not. The parameters
+    and what is raised are those of `compile_design`.
+    """
+    bench = harness.render(job)
+    return compile_design(
+        job.verilog, bench, harness.TOP, simulator, cache, name=job.top, waves=waves
+    )
+
+
+def compile_design(
+    verilog: str,
+    bench: str,
+    top: str,
+    simulator: Simulator,
+    cache: Path,
+    *,
+    name: str,
+    waves: bool = False,
+) -> Path:
+    """The folder of a compiled model, from the cache or made now.
 
     Parameters
     ----------
-    job : Job
-        Its Verilog, top and streams decide; frames, seed and stalls do not.
+    verilog : str
+        The design's.
+    bench : str
+        Verilog of what is around it. Signals that cocotb needs are marked as public.
+    top : str
+        The bench's module.
     simulator : Simulator
         What compiles it.
     cache : Path
         Folder with a folder for each compiled model.
+    name : str
+        What messages call the design.
     waves : bool
         The model can record waves.
 
@@ -93,33 +120,31 @@ def compile_model(job: Job, simulator: Simulator, cache: Path, *, waves: bool = 
     PopstreamError
         A tool fails; the message has the end of its log.
     """
-    bench = harness.render(job)
     tools = (*simulator.key, version("cocotb"), sys.prefix, VERILATOR_ARGS, MAKE_ARGS, waves)
-    model = cache / _digest(job.verilog, bench, *tools)
+    model = cache / _digest(verilog, bench, *tools)
     if model.exists():
         return model
 
-    log.info("compiling %s with %s", job.top, simulator.name)
+    log.info("compiling %s with %s", name, simulator.name)
     cache.mkdir(parents=True, exist_ok=True)
     runtime = (
         cache / f"runtime-{_digest(*tools)}"
     )  # Verilator's own objects, alike for every design
     work = Path(tempfile.mkdtemp(prefix="popstream-"))  # make wants no blank in the path
     try:
-        (work / "design.v").write_text(job.verilog)
+        (work / "design.v").write_text(verilog)
         (work / "bench.v").write_text(bench)
         at_hand = sorted(path.name for path in runtime.glob("*.o"))
-        for name in at_hand:
-            shutil.copyfile(runtime / name, work / name)
-        _build(simulator, work, waves=waves, runtime=at_hand)
+        for each in at_hand:
+            shutil.copyfile(runtime / each, work / each)
+        _build(simulator, work, top, waves=waves, runtime=at_hand)
         if not at_hand:
             _keep(work, runtime, lambda path: path.match("verilated*.o"))
         _keep(work, model, lambda path: path.suffix not in INTERMEDIATE)
     except RuntimeError:
         failed = Path(shutil.copyfile(work / LOG, cache / "failed.log"))
         raise PopstreamError(
-            f"{simulator.name} does not compile {job.top!r}; its log {failed} ends:\n"
-            f"{log_end(failed)}"
+            f"{simulator.name} does not compile {name!r}; its log {failed} ends:\n{log_end(failed)}"
         ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -144,7 +169,7 @@ def _keep(work: Path, target: Path, wanted: Callable[[Path], bool]) -> None:
             raise
 
 
-def _build(simulator: Simulator, work: Path, *, waves: bool, runtime: list[str]) -> None:
+def _build(simulator: Simulator, work: Path, top: str, *, waves: bool, runtime: list[str]) -> None:
     """Runs the tools in a folder. `runtime` names objects that are there already."""
     args, make_args = [], MAKE_ARGS
     if simulator.name == "verilator":
@@ -156,7 +181,7 @@ def _build(simulator: Simulator, work: Path, *, waves: bool, runtime: list[str])
         os.environ["MAKEFLAGS"] = f"{os.environ.get('MAKEFLAGS', '')} {make_args}"
         runner.build(
             sources=[work / "design.v", work / "bench.v"],
-            hdl_toplevel=harness.TOP,
+            hdl_toplevel=top,
             build_args=args,
             build_dir=work,
             timescale=TIMESCALE,
