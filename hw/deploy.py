@@ -9,12 +9,11 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from sw.host.wheel import write_wheel
-
 from boards.catalogue import Board
 from hw.toolchain.tools import require_tool
 from sw.artefact import Model, save, write_file
 from sw.errors import PopstreamError
+from sw.host.wheel import write_wheel
 
 __all__ = ["deploy", "write_deployment"]
 
