@@ -1,5 +1,8 @@
 """Checks, one session each: `nox` runs lint, tests, sim and build; `nox -l` lists all."""
 
+import os
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "tests", "sim", "build"]
@@ -39,19 +42,33 @@ def pynq(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/pynq")
 
 
+def built(board: str, model: str) -> str:
+    """The folder of the latest build of a model for a board."""
+    folders = Path("build/nox").glob(f"{board}-{model}-*/shell.json")
+    return str(max(folders, key=lambda file: file.stat().st_mtime).parent)
+
+
 @nox.session
 def sim(session: nox.Session) -> None:
-    """Real images through the generated Verilog of every model that CI has time for."""
+    """Real images through the generated Verilog of every model that CI has time for.
+
+    Then through whole boards, by the host's own driver: a PYNQ gets MNIST's test set where it is.
+    """
     install(session, "sim,data")
-    for board, model in (
-        ("icebreaker", "digits-tiny"),
-        ("pynq", "mnist-tfc"),
-        ("ulx3s", "mnist-sfc"),
+    for board, model, options, frames in (
+        ("icebreaker", "digits-tiny", (), "20"),
+        ("pynq", "mnist-tfc", (), None),
+        ("pynq", "mnist-sfc", ("--input", "bits"), "all"),
+        ("ulx3s", "mnist-sfc", ("--input", "bits"), "10"),
     ):
         session.run(
             *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
-            *("--board", board, "--model", model),
+            *("--board", board, "--model", model, *options),
         )
+        if frames == "all" and "POPSTREAM_DATA" not in os.environ:
+            frames = "50"  # those in the model file
+        if frames:
+            session.run("python", "-m", "sim", built(board, model), "--frames", frames)
 
 
 @nox.session
@@ -73,18 +90,21 @@ def build(session: nox.Session) -> None:
 def sim_long(session: nox.Session) -> None:
     """The whole MNIST test set through the RTL of sfc, and the networks that fill a device.
 
-    Needs the data set, takes minutes.
+    And a pipeline that is faster than the memory port, on its board. Needs the data set, takes
+    minutes.
     """
     install(session, "sim,data")
     for model, options in (
         ("mnist-sfc", ("--frames", "all")),
-        ("mnist-sfc", ("--target-fps", "1950000")),  # 32 cycles at 62.5 MHz
-        ("mnist-lfc", ("--target-fps", "312000")),  # 200 cycles
+        ("mnist-sfc", ("--target-fps", "3100000")),  # 32 cycles at 100 MHz
+        ("mnist-lfc", ("--target-fps", "500000")),  # 200 cycles
+        ("mnist-sfc", ("--target-fps", "12500000", "--input", "bits")),  # 8 cycles
     ):
         session.run(
             *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
             *("--board", "pynq", "--model", model, *options),
         )
+    session.run("python", "-m", "sim", built("pynq", "mnist-sfc"), "--frames", "all")
 
 
 @nox.session

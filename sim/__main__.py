@@ -7,6 +7,7 @@ model's, and tells the cycles that the gateware counted.
 """
 
 import argparse
+import json
 import math
 import sys
 import time
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> bool:
     from sw.host import Accelerator
 
     model = load(args.folder / "model.safetensors")
+    serial = json.loads((args.folder / "shell.json").read_text())["shell"] == "serial"
     images, labels = _images(model, args.frames, args.data_dir)
     expected = predict(model.network, images)
     if expected.ndim > 1:
@@ -74,12 +76,17 @@ def run(args: argparse.Namespace) -> bool:
         f"{len(images):,} images: {equal:,} labels as the golden model's, "
         f"{np.mean(found == labels):.2%} right"
     )
-    port = f"{identity.frame_bytes / 8:g}"
-    say(
-        f"{cycles:,} cycles, {cycles / len(images):.2f} a frame; the pipeline's plan is "
-        f"{identity.frame_cycles:,}, {identity.frame_bytes} bytes are {port} cycles of 64 bits; "
+    waited = (
         f"waited {counted['STALLS_IN']:,} cycles for input, {counted['STALLS_OUT']:,} for output"
     )
+    if serial:
+        say(f"busy for {cycles:,} cycles, from a frame's last byte to its answer's; {waited}")
+    else:
+        say(
+            f"{cycles:,} cycles, {cycles / len(images):.2f} a frame; the pipeline's plan is "
+            f"{identity.frame_cycles:,}, {identity.frame_bytes} bytes take the port "
+            f"{identity.frame_bytes / 8:g}; {waited}"
+        )
     say(f"simulated in {seconds:.1f} s, {cycles / seconds:,.0f} cycles a second")
     return equal == len(images)
 
