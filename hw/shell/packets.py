@@ -7,13 +7,20 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from hw.shell.frame_buffer import FrameBuffer
-from sw.host.link import ANSWER, FRAMES_IN_FLIGHT, SYNC, Kind, answer_lengths, request_lengths
+from sw.host.link import (
+    ANSWER,
+    FRAMES_IN_FLIGHT,
+    LONGEST,
+    SYNC,
+    Kind,
+    answer_lengths,
+    request_lengths,
+)
 
 __all__ = ["Header", "PacketReceiver", "PacketTransmitter"]
 
 # What the host keeps unanswered may come a second time before its answers have gone.
 _UNDER_WAY = 2 * FRAMES_IN_FLIGHT
-_LONGEST = (1 << 16) - 1
 
 Header = data.StructLayout({"kind": Kind, "sequence": 8})
 
@@ -71,8 +78,8 @@ class PacketReceiver(wiring.Component):
     """
 
     def __init__(self, *, frame_bytes: int, pause_cycles: int):
-        if not 1 <= frame_bytes <= _LONGEST:
-            raise ValueError(f"A frame must have 1..{_LONGEST} bytes, not {frame_bytes}")
+        if not 1 <= frame_bytes <= LONGEST:
+            raise ValueError(f"A frame must have 1..{LONGEST} bytes, not {frame_bytes}")
         if pause_cycles < 2:
             raise ValueError(f"A pause must be at least 2 cycles, not {pause_cycles}")
         self._frame_bytes, self._pause_cycles = frame_bytes, pause_cycles
@@ -219,8 +226,8 @@ class PacketTransmitter(wiring.Component):
     """
 
     def __init__(self, *, result_bytes: int):
-        if not 1 <= result_bytes <= _LONGEST:
-            raise ValueError(f"A result must have 1..{_LONGEST} bytes, not {result_bytes}")
+        if not 1 <= result_bytes <= LONGEST:
+            raise ValueError(f"A result must have 1..{LONGEST} bytes, not {result_bytes}")
         answers = answer_lengths(result_bytes)
         self._lengths = {kind: answers[kind | ANSWER] for kind in Kind}
         super().__init__(

@@ -23,7 +23,8 @@ from hw.shell.answers import Answers
 from hw.shell.identity import Identity
 from hw.shell.packets import PacketReceiver
 from hw.shell.uart import UartReceiver, UartTransmitter
-from sw.host.link import PAUSE_SECONDS
+from sw.errors import PopstreamError
+from sw.host.link import LONGEST, PAUSE_SECONDS
 
 __all__ = ["PacketShell", "SerialAccelerator", "SerialShell", "stream_shapes"]
 
@@ -190,9 +191,17 @@ def stream_shapes(
 
     Raises
     ------
+    PopstreamError
+        A frame or a result is longer than a packet.
     ValueError
         They are not as the identity says.
     """
+    for what, size in (("frame", identity.frame_bytes), ("result", identity.result_bytes)):
+        if size > LONGEST:
+            raise PopstreamError(
+                f"a {what} of {size} bytes does not fit a packet of the serial link; at most "
+                f"{LONGEST} do"
+            )
     frames, results = accelerator.i.payload.shape(), accelerator.o.payload.shape()
     bits = range(identity.frame_bits, identity.frame_bits + 1)
     return (
@@ -223,6 +232,8 @@ class SerialAccelerator(wiring.Component):
 
     Raises
     ------
+    PopstreamError
+        A frame or a result is longer than a packet.
     ValueError
         The accelerator's streams are not those that the identity tells of.
     """

@@ -31,7 +31,8 @@ class BoardTop(wiring.Component):
     Raises
     ------
     PopstreamError
-        A clock or a baud rate that the board cannot make.
+        A clock or a baud rate that the board cannot make; a frame or a result that is longer than a
+        packet.
     ValueError
         The accelerator's streams are not those that the identity tells of.
     """

@@ -26,6 +26,7 @@ from sw.host.registers import COUNTERS, IDENTITY
 __all__ = [
     "ANSWER",
     "FRAMES_IN_FLIGHT",
+    "LONGEST",
     "OVERHEAD",
     "PAUSE_SECONDS",
     "SYNC",
@@ -45,6 +46,7 @@ FRAMES_IN_FLIGHT = 2  # frames that the board always has room for
 _HEADER = struct.Struct("<BBBH")
 _LENGTH = struct.Struct("<H")  # the header's last field
 _CRC = struct.Struct("<I")
+LONGEST = 0xFFFF  # bytes of a payload
 OVERHEAD = _HEADER.size + _CRC.size  # bytes of a packet that are not its payload
 
 

@@ -210,3 +210,15 @@ def test_refuses_what_the_board_cannot_do(lines, clock_hz, baud, message):
 def test_refuses_streams_that_do_not_fit(lines):
     with pytest.raises(ValueError, match="Results of 1 elements of 4 bits do not come 1 of 9"):
         BoardTop(board("icebreaker"), Parity(width=8, lanes=1, result=9), about(lines))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frame_elements": 65536}, "a frame of 65536 bytes does not fit a packet"),
+        ({"result_elements": 16384, "result_width": 32}, "a result of 65536 bytes does not fit"),
+    ],
+)
+def test_refuses_what_no_packet_can_carry(lines, changes, message):
+    with pytest.raises(PopstreamError, match=message):
+        BoardTop(board("icebreaker"), Parity(width=8, lanes=1), about(lines, **changes))
