@@ -1,6 +1,6 @@
-"""What a user runs on the board or at a PC. Needs numpy, and Python 3.10 as PYNQ's image has it.
+"""What a user runs on the board or at a PC: ``from sw.host import Accelerator``.
 
-from sw.host import Accelerator
+Needs Python 3.10, as PYNQ's image has it, and numpy.
 """
 
 __all__ = ["Accelerator"]

@@ -1,9 +1,9 @@
 """A network on an FPGA, as a function of numpy arrays.
 
-from sw.host import Accelerator
+As in
 
-with Accelerator.open("pynq") as accelerator:
-    labels = accelerator.infer(images)
+    with Accelerator.open("pynq") as accelerator:
+        labels = accelerator.infer(images)
 """
 
 import time

@@ -121,7 +121,7 @@ def _json(text: str, what: str):
 def _container(data: bytes) -> tuple:
     """The `popstream` entry of a safetensors file's metadata, and its tensors by name."""
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > len(data) - 8:
+    if length > len(data) - 8:
         raise PopstreamError(f"not a readable safetensors file (cut off after {len(data)} bytes)")
     try:
         text = data[8 : 8 + length].decode("utf-8")
@@ -171,8 +171,7 @@ def _tensors(header: dict, data: memoryview) -> dict:
 
 def _array(data: memoryview, dtype: np.dtype, shape: tuple) -> np.ndarray:
     try:
-        # An empty buffer is refused by some versions of numpy.
-        return np.frombuffer(data, dtype).reshape(shape) if len(data) else np.zeros(shape, dtype)
+        return np.frombuffer(data, dtype).reshape(shape)
     except (ValueError, OverflowError) as error:  # more axes than numpy has, or too long ones
         raise PopstreamError(f"no array has the shape {shape}: {error}") from error
 
