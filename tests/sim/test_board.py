@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -183,6 +184,23 @@ def test_interrupt(zynq, opened):
         assert not device.wait(1e-4)
 
 
+def test_interrupt_file(zynq, opened):
+    device = opened(zynq)
+    device.set_clock(CLOCK_HZ["zynq"])
+    start(device, 0, MEMORY[0], MEMORY[0])
+    assert device.board.request("wait", 1000)
+
+    file = os.open(device.board.request("interrupt_file"), os.O_RDWR)
+    try:
+        for count in (1, 2):
+            assert not select.select([file], [], [], 0.2)[0]  # not before it is enabled
+            os.write(file, (1).to_bytes(4, sys.byteorder))
+            assert select.select([file], [], [], 10)[0]
+            assert int.from_bytes(os.read(file, 4), sys.byteorder) == count
+    finally:
+        os.close(file)
+
+
 def test_memory_is_seen_through_a_cache(zynq, opened):
     device = opened(zynq)
     device.set_clock(CLOCK_HZ["zynq"])
@@ -309,10 +327,14 @@ def test_port(echo, opened):
     port.timeout = 25 / BAUD  # of which a byte takes 10
     assert port.read(9) == b"bc"
     port.write(b"defg")
-    assert port.read(9) == b"de"
-    assert port.read(1) == b"f"
+    port.board.request("run", 2000)
+    assert port.in_waiting == 4
+    assert port.read(2) == b"de"
+    assert port.in_waiting == 2
     port.reset_input_buffer()
-    assert port.read(9) == b"g"
+    assert port.in_waiting == 0
+    port.timeout = 0
+    assert port.read(1) == b""
 
 
 def test_port_of_a_silent_board(echo, opened):
