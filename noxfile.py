@@ -76,7 +76,7 @@ def build(session: nox.Session) -> None:
     """The default model, a board of each family: netlists simulated, and a real bitstream."""
     install(session, "sim")
     for board, until, share in (
-        ("icebreaker", "bitstream", "0.25"),
+        ("icebreaker", "bitstream", "0.35"),
         ("ulx3s", "netlist", "0.06"),
         ("pynq", "netlist", "0.06"),
     ):

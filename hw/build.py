@@ -30,7 +30,7 @@ NETLIST_SECONDS = 60  # a netlist is simulated unasked where this is expected to
 NETLIST_CYCLES = 20_000  # and its frames take about so many
 # Shares of the board's LUTs and of all else, tried in this order where nobody says: at first what
 # is placed and routed in minutes.
-SHARES = ((0.08, 0.25), (0.25, 0.25), (0.75, 0.75), (1.0, 1.0))
+SHARES = ((0.08, 0.25), (0.25, 0.25), (0.5, 0.5), (0.75, 0.75), (1.0, 1.0))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -339,9 +339,9 @@ class Build:
 
     def write_shell(self, accelerator) -> None:
         """The shell's Verilog around the pipeline's, for `sim.board`."""
+        from hw.shell import simulated
         from hw.shell.external import External
         from hw.shell.memory import MemoryShell
-        from hw.shell import simulated
         from hw.shell.uart import baud_divisor
         from sw.artefact import save
 

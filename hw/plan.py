@@ -19,6 +19,7 @@ from hw.resources import Resources, budgets, estimate, shell_resources, stage_re
 from hw.search import Search
 from hw.timing import Cycles, predict
 from sw.host.frames import frame_bytes
+from sw.host.link import OVERHEAD
 from sw.network import Dense, Network
 
 __all__ = [
@@ -41,9 +42,6 @@ _BUDGETS = {
     "lut_rams": "LUT RAM",
     "dsps": "DSP",
 }
-
-
-_PACKET_BYTES = 9  # around a frame on the serial line
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class Plan:
         """What reaches the shell at most: 8 bytes a cycle from memory, or the serial line's."""
         if self.board.shell.name == "zynq":
             return 8 * self.clock_hz / self.frame_bytes
-        return self.board.baud / 10 / (self.frame_bytes + _PACKET_BYTES)
+        return self.board.baud / 10 / (self.frame_bytes + OVERHEAD)
 
     @property
     def port(self) -> str:

@@ -109,6 +109,11 @@ class _Tree:
         return luts, ffs
 
 
+# The Zynq's shell, and what aligns frames that are no multiple of 8 bytes.
+_ZYNQ = Resources(luts=1080, ffs=700, lut_rams=200)
+_ALIGNER = Resources(luts=90, ffs=100)
+
+
 @dataclass(frozen=True)
 class _Family:
     """What one family takes for each thing a pipeline is made of."""
@@ -159,7 +164,7 @@ FAMILIES = {
         control=22,
         mux=(0.42, 0),
         maximum=(1.9, 4),
-        link=135,
+        link=830,
     ),
     "ecp5": _Family(
         trees={
@@ -178,7 +183,7 @@ FAMILIES = {
         control=30,
         mux=(0.95, 0.9),
         maximum=(2.1, 45),
-        link=215,
+        link=1000,
     ),
     "ice40": _Family(
         trees={0: _adders(1.85), 1: _adders(0.75)},
@@ -190,7 +195,7 @@ FAMILIES = {
         control=30,
         mux=(0.95, 0.9),
         maximum=(3.0, 10),
-        link=215,
+        link=950,
     ),
 }
 
@@ -392,7 +397,7 @@ def conversion_cost(
 
 
 def shell_resources(board: Board, elements: int, width: int, lanes: int) -> Resources:
-    """What is around a pipeline: serial link, buffer of a frame, conversion of bytes to beats.
+    """What is around a pipeline: the board's shell, and the conversion of bytes to beats.
 
     Parameters
     ----------
@@ -404,18 +409,20 @@ def shell_resources(board: Board, elements: int, width: int, lanes: int) -> Reso
         Elements a beat that the pipeline takes.
     """
     family = FAMILIES[board.family]
-    bits = 8 * -(-elements // 8) if width == 1 else 8 * elements
-    if bits // 8 <= family.ram_most:
-        ram = 8 * family.ram_lut * -(-(bits // 8) // family.ram_words)
-        fifo = Resources(luts=ram, lut_rams=ram)
+    many = 8 if width == 1 else 1  # elements of a byte
+    frame = -(-elements // many)
+    if board.shell.name == "zynq":
+        aligner = Resources() if frame % 8 == 0 else _ALIGNER
+        shell, i_lanes = _ZYNQ + aligner, 8 * many
     else:
-        fifo = Resources(brams=float(brams(board, 8, bits // 8)))
-    i_lanes = min(8, elements) if width == 1 else 1
-    return (
-        Resources(family.link, 170)
-        + fifo
-        + conversion_cost(board.family, elements, i_lanes, lanes, width)
-    )
+        # Room for two frames.
+        if 2 * frame <= family.ram_most:
+            ram = 8 * family.ram_lut * -(-2 * frame // family.ram_words)
+            buffer = Resources(luts=ram, lut_rams=ram)
+        else:
+            buffer = Resources(brams=float(brams(board, 8, 2 * frame)))
+        shell, i_lanes = Resources(luts=family.link, ffs=650) + buffer, many
+    return shell + conversion_cost(board.family, elements, min(i_lanes, elements), lanes, width)
 
 
 def _threshold_luts(stage: Thresholding, board: Board) -> float:

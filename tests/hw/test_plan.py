@@ -50,7 +50,7 @@ def test_share(sfc, target, share):
 
 def test_the_default_model_fits_every_board(tiny):
     for target in (PYNQ, board("arty_z7"), ULX3S, ICEBREAKER):
-        plan.fill(tiny, target, target.clock_hz, 0.25).check()
+        plan.fill(tiny, target, target.clock_hz, 0.35).check()
 
 
 def test_refusals_have_numbers(sfc):
