@@ -17,6 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from boards.catalogue import BOARDS
 from hw.accelerator import Accelerator
@@ -25,6 +28,8 @@ from hw.cores.popcount import Popcount, levels
 from hw.measure import Measured, measure
 from hw.plan import Plan, choose, fastest
 from hw.resources import Resources, budgets
+from hw.shell.identity import Identity
+from hw.shell.memory import MemoryShell
 from sw import zoo
 from sw.artefact import load, write_file
 from sw.errors import PopstreamError, unknown
@@ -204,6 +209,54 @@ def _routed(name: str, board: str, model: str, least_mhz: float) -> Row:
     return _read(name, board, report, least_mhz)
 
 
+class _Parity(wiring.Component):
+    """As little of a pipeline as a shell can hold: the parity of a frame of 13 beats."""
+
+    BEATS = 13
+
+    i: In(stream.Signature(data.ArrayLayout(1, 64)))
+    o: Out(stream.Signature(1))
+
+    def elaborate(self, platform):
+        m = Module()
+        beat = Signal(range(self.BEATS))
+        moves = self.o.ready | ~self.o.valid
+        m.d.comb += self.i.ready.eq(moves)
+        with m.If(moves):
+            m.d.sync += self.o.valid.eq(self.i.valid & (beat == self.BEATS - 1))
+            with m.If(self.i.valid):
+                m.d.sync += [
+                    self.o.payload.eq(self.o.payload ^ self.i.payload.as_value().xor()),
+                    beat.eq(Mux(beat == self.BEATS - 1, 0, beat + 1)),
+                ]
+        return m
+
+
+def _shell(name: str, most: int) -> Row:
+    """The Zynq's shell around next to nothing, less that: MNIST's frames as 98 bytes of bits."""
+    identity = Identity(
+        digest="5a" * 32,
+        frame_elements=784,
+        frame_bits=1,
+        result_elements=1,
+        result_width=1,
+        scores=False,
+        clock_hz=CLOCK_HZ,
+        frame_cycles=_Parity.BEATS,
+        latency_cycles=1,
+    )
+    whole, less = measure(MemoryShell(_Parity(), identity), "xc7"), measure(_Parity(), "xc7")
+    row = Row(
+        name=name,
+        family="xc7",
+        lut=whole.luts - less.luts,
+        ff=whole.ffs - less.ffs,
+        bram36=whole.brams,
+        levels=whole.between_registers.levels,
+    )
+    return replace(row, target=f"at most {most:,} LUT", met=row.lut <= most)
+
+
 def _read(name: str, board: str, report: dict, least_mhz: float) -> Row:
     used, reached = report["placement"]["used"], report["placement"]["fmax_mhz"]
     return Row(
@@ -239,6 +292,7 @@ ROWS: dict[str, tuple[float, Callable[[str], Row]]] = {
     "sfc_16_cycles": (200, lambda name: _cycles(name, "mnist-sfc", 16, 1.0)),
     "sfc_8_cycles": (240, lambda name: _cycles(name, "mnist-sfc", 8, 1.0)),
     "lfc_fastest": (400, lambda name: _fastest(name, "mnist-lfc", 0.75, 300_000)),
+    "zynq_shell": (20, lambda name: _shell(name, 1500)),
     "icebreaker_digits": (40, lambda name: _routed(name, "icebreaker", "digits-tiny", 12)),
     "ulx3s_sfc": (300, lambda name: _routed(name, "ulx3s", "mnist-sfc", 100)),
 }
