@@ -13,9 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator as Pipeline
 from hw.pipeline import Lanes, LayerLanes
+from hw.shell.axi import MemoryPort, ProcessorPort, Response
 from hw.shell.identity import Identity
 from hw.shell.memory import MemoryShell
 from hw.shell.simulated import SimulatedSerial, SimulatedZynq, shell_verilog
@@ -86,6 +90,25 @@ def zynq(builds):
 @pytest.fixture(scope="module")
 def serial(builds):
     return write_build(builds / "serial", "serial", Lanes("bits", 16, LAYERS))
+
+
+class Broken(wiring.Component):
+    """Reads of its registers fail, writes are never answered."""
+
+    registers: In(ProcessorPort())
+    memory: Out(MemoryPort())
+    interrupt: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        ar, r = self.registers.ar, self.registers.r
+        m.d.comb += [ar.ready.eq(~r.valid), r.payload.last.eq(1)]
+        m.d.comb += r.payload.response.eq(Response.SLVERR.value)
+        with m.If(ar.valid & ar.ready):
+            m.d.sync += [r.valid.eq(1), r.payload.id.eq(ar.payload.id)]
+        with m.Elif(r.ready):
+            m.d.sync += r.valid.eq(0)
+        return m
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +273,19 @@ def test_seed_decides(zynq, opened):
         return device.board.request("cycles")
 
     assert cycles(1) == cycles(1) != cycles(2)
+
+
+def test_broken_registers(builds, simulator):
+    folder = builds / "broken"
+    folder.mkdir()
+    (folder / "shell.v").write_text(shell_verilog(SimulatedZynq(Broken())))
+    (folder / "shell.json").write_text('{"shell": "zynq", "clock_hz": 1000000}')
+    board = SimulatedBoard(folder)
+    with pytest.raises(PopstreamError, match="the register at 0x40000004 answers SLVERR"):
+        board.request("read", 0x4000_0004)
+    with pytest.raises(PopstreamError, match="at 0x40000008 does not answer for 10000 cycles"):
+        board.request("write", 0x4000_0008, 1)
+    board.close()
 
 
 # What a careless driver is told
