@@ -172,7 +172,7 @@ class Engine(wiring.Component):
                     m.next = "DRAIN"
         working = (queue.level != 0) | ~writer.idle
         stopping = fsm.ongoing("DRAIN") | fsm.ongoing("CLEAR")
-        m.d.comb += self.busy.eq(working | stopping | resetting)
+        m.d.sync += self.busy.eq(self.start | self.reset | working | stopping | resetting)
 
         pipeline = self._accelerator
         owed = queue.reads.valid | ~reader.idle

@@ -1,8 +1,8 @@
 """Jobs: what to read, where to write, and how many frames; and the queue in which they wait."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from sw.host.registers import QUEUE, register
@@ -17,13 +17,12 @@ JOB = data.StructLayout({"address": 32, "frames": FRAMES_WIDTH})
 class JobQueue(wiring.Component):
     """Jobs in their order, for a reader and a writer that each take them when they can.
 
-    Two LUT RAMs of `QUEUE` jobs. The reader has to take each job no later than the writer does: a
-    pipeline cannot answer what has not been read.
+    Two LUT RAMs of `QUEUE` jobs.
 
     Members
     -------
     i : In(stream of source, destination and frames)
-        Ready while the writer's queue has room.
+        Ready while both queues have room.
     reads, writes : Out(stream.Signature(JOB))
         The jobs as the reader and the writer get them.
     level : Out(range(QUEUE + 1))
@@ -44,21 +43,29 @@ class JobQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        m.submodules.reads = reads = SyncFIFO(width=JOB.size, depth=QUEUE)
-        m.submodules.writes = writes = SyncFIFO(width=JOB.size, depth=QUEUE)
-        for fifo, o, address in (
-            (reads, self.reads, self.i.payload.source),
-            (writes, self.writes, self.i.payload.destination),
+        # Counts of jobs that came and that left, with one bit more than a place has.
+        put = Signal(range(2 * QUEUE))
+        job = self.i.payload
+        room = []
+        for name, o, address in (
+            ("reads", self.reads, job.source),
+            ("writes", self.writes, job.destination),
         ):
-            into = data.View(JOB, fifo.w_data)
+            m.submodules[name] = jobs = Memory(shape=JOB, depth=QUEUE, init=[])
+            taken = Signal.like(put, name=f"{name}_taken")
+            into, out = jobs.write_port(), jobs.read_port(domain="comb")
             m.d.comb += [
-                into.address.eq(address),
-                into.frames.eq(self.i.payload.frames),
-                fifo.w_en.eq(self.i.valid & writes.w_rdy),
-                o.payload.as_value().eq(fifo.r_data),
-                o.valid.eq(fifo.r_rdy),
-                fifo.r_en.eq(o.ready),
+                into.addr.eq(put),
+                into.data.address.eq(address),
+                into.data.frames.eq(job.frames),
+                into.en.eq(self.i.valid & self.i.ready),
+                out.addr.eq(taken),
+                o.payload.eq(out.data),
+                o.valid.eq(put != taken),
             ]
-        m.d.comb += [self.i.ready.eq(writes.w_rdy), self.level.eq(writes.level)]
+            m.d.sync += taken.eq(taken + (o.valid & o.ready))
+            room.append(put ^ taken != QUEUE)
+        m.d.sync += put.eq(put + (self.i.valid & self.i.ready))
+        m.d.comb += [self.level.eq(put - taken), self.i.ready.eq(room[0] & room[1])]
 
         return m

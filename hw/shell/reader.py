@@ -1,6 +1,6 @@
 """The reader: frames from memory, as a stream of 64-bit words."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -27,8 +27,8 @@ class Reader(wiring.Component):
     frame_bytes : int
         Bytes of a frame, at least 1.
     depth : int
-        Words of the buffer, a power of two from 32. It is LUT RAM, of which 64 are as many LUTs
-        again as 32; the memory's latency decides: (depth - 16) words a burst's round trip.
+        Words of the buffer, a power of two from 32. It decides which latency of the memory still
+        allows a word a cycle: with 64 about 45 cycles. It is LUT RAM; 64 words take 96 LUT6.
 
     Members
     -------
@@ -93,28 +93,33 @@ class Reader(wiring.Component):
         in_use = Signal.like(asked)
         m.d.comb += in_use.eq(asked - gone)
 
-        # Memory is rows of a burst's 16 words. `span` is what a job reads beyond the first byte of
-        # its first row, less one: rows, words and bytes. Bits of the product come from the top.
+        # Memory is rows of a burst's 16 words. `span` is where a job ends, from the start of
+        # its first row: rows, words, and bytes with 7 more, so that a word begun counts as one.
         row = Signal(25)
         offset = Signal(4)
-        span = Signal(FRAMES_WIDTH + max(8, self._frame_bytes.bit_length() + 1))
-        low, high = span[:FRAMES_WIDTH], span[FRAMES_WIDTH:].as_signed()
+        span = Signal(FRAMES_WIDTH + max(7, self._frame_bytes.bit_length()))
+        low, high = span[:FRAMES_WIDTH], span[FRAMES_WIDTH:]
         rows = Signal(len(span) - 7)  # after the present one
-        last_row = rows == 0
+        last_row = Signal()
+        empty = Signal()
         step = Signal(range(FRAMES_WIDTH))
         job, ar = self.job.payload, self.ar
         with m.FSM() as fsm:
             with m.State("IDLE"):
+                m.d.sync += empty.eq(job.frames == 0)
                 with m.If(self.job.valid & ~self.halt):
-                    with m.If(job.frames.any()):
-                        m.next = "MULTIPLY"
-                    with m.Else():
-                        m.d.comb += self.job.ready.eq(1)
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.comb += self.job.ready.eq(empty)
+                with m.If(empty):
+                    m.next = "IDLE"
+                with m.Else():
+                    m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
-                start = Cat(Const(0b111), job.address[3:7] - 1).as_signed()
-                total = Mux(step == 0, start, high) + Mux(
-                    job.frames.bit_select(step, 1), self._frame_bytes, 0
-                )
+                # From the lowest bit of the frames; each step shifts a bit of the product into low.
+                start = Cat(Const(0b111), job.address[3:7])
+                part = Mux(job.frames.bit_select(step, 1), self._frame_bytes, 0)
+                total = Mux(step == 0, start, high) + part
                 m.d.sync += [span.eq(Cat(low[1:], total)), step.eq(step + 1)]
                 with m.If(step == FRAMES_WIDTH - 1):
                     m.next = "BEGIN"
@@ -122,11 +127,14 @@ class Reader(wiring.Component):
                 m.d.comb += self.job.ready.eq(1)
                 m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += ar.payload.length.eq(Mux(last_row, span[3:7], BURST_BEATS - 1) - offset)
+                m.d.sync += last_row.eq(rows == 0)
                 with m.If(self.halt):
                     m.next = "IDLE"
                 with m.Elif(in_use <= self._depth - BURST_BEATS):
-                    m.next = "OFFER"
+                    m.next = "MEASURE"
+            with m.State("MEASURE"):
+                m.d.sync += ar.payload.length.eq(Mux(last_row, span[3:7], 0) + ~offset)
+                m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += ar.valid.eq(1)
                 with m.If(ar.ready):
@@ -140,7 +148,7 @@ class Reader(wiring.Component):
         with m.If(begin | (ar.valid & ar.ready)):
             m.d.sync += [
                 row.eq(Mux(begin, job.address[7:], row) + ~begin),
-                rows.eq((~begin).replicate(len(rows)) + Mux(begin, span[7:], rows)),
+                rows.eq(Mux(begin, span[7:], rows) - (~begin | (span[3:7] == 0))),
                 offset.eq(Mux(begin, job.address[3:7], 0)),
             ]
         m.d.comb += [
@@ -151,18 +159,21 @@ class Reader(wiring.Component):
         m.submodules.words = words = Memory(
             shape=data.StructLayout({"data": 64, "last": 1}), depth=self._depth, init=[]
         )
-        # How the job ends, if it does in the last word of a burst.
+        # For the last word of a burst: whether the job ends there, and how. It is not here before
+        # the cycle after the one in which its address was taken.
         m.submodules.ends = ends = Memory(
             shape=data.StructLayout({"last": 1, "bytes": 3}), depth=self._depth, init=[]
         )
         end, end_out = ends.write_port(), ends.read_port(domain="comb")
-        m.d.comb += [
-            end.addr.eq(asked + ar.payload.length),
-            end.data.last.eq(last_row),
-            end.data.bytes.eq(span[:3] + 1),
-            end.en.eq(ar.valid),
-            end_out.addr.eq(gone),
-        ]
+        for port, value in (
+            (end.addr, asked + ar.payload.length),
+            (end.data, Cat(last_row, span[:3] + 1)),
+            (end.en, ar.valid),
+        ):
+            later = Signal.like(Value.cast(port))
+            m.d.sync += later.eq(value)
+            m.d.comb += port.eq(later)
+        m.d.comb += end_out.addr.eq(gone)
         word, word_out = words.write_port(), words.read_port(domain="comb")
         beat = self.r.payload
         m.d.comb += [
@@ -171,15 +182,17 @@ class Reader(wiring.Component):
             word.data.eq(Cat(beat.data, beat.last)),
             word.en.eq(self.r.valid),
             word_out.addr.eq(gone),
-            self.o.payload.data.eq(word_out.data.data),
-            self.o.payload.last.eq(word_out.data.last & end_out.data.last),
-            self.o.payload.bytes.eq(end_out.data.bytes),
-            self.o.valid.eq(come != gone),
         ]
         with m.If(self.r.valid):
             m.d.sync += come.eq(come + 1)
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += gone.eq(gone + 1)
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [
+                self.o.payload.data.eq(word_out.data.data),
+                self.o.payload.last.eq(word_out.data.last & end_out.data.last),
+                self.o.payload.bytes.eq(end_out.data.bytes),
+                self.o.valid.eq(come != gone),
+                gone.eq(gone + (come != gone)),
+            ]
         m.d.sync += [
             self.failed.eq(self.r.valid & beat.response[1]),
             self.response.eq(beat.response),

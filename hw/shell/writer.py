@@ -11,7 +11,7 @@ from hw.shell.jobs import FRAMES_WIDTH, JOB
 __all__ = ["Writer"]
 
 _DEPTH = 2 * BURST_BEATS  # words of the buffer
-_BURSTS = 15  # unanswered at most
+_BURSTS = 3  # unanswered at most
 
 
 class Writer(wiring.Component):
@@ -94,21 +94,28 @@ class Writer(wiring.Component):
         # place that it has in its row; counts of words here and gone start from the first one's.
         here, gone = (Signal(range(2 * _DEPTH), name=name) for name in ("here", "gone"))
         row = Signal(25)
-        frames = Signal(FRAMES_WIDTH)  # still to come
+        frames = Signal(FRAMES_WIDTH)  # after the present one
+        last_frame = Signal()
+        empty = Signal()
         element = Signal(range(self._elements))
         last_element = element == self._elements - 1
-        last = last_element & (frames == 1)
+        last = last_element & last_frame
         taken = self.i.valid & self.i.ready
         ended = Signal()
         job = self.job.payload
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.job.ready.eq(~self.halt)
+                m.d.sync += empty.eq(job.frames == 0)
                 with m.If(self.job.valid & ~self.halt):
-                    with m.If(job.frames.any()):
-                        m.next = "TAKE"
-                    with m.Else():
-                        m.d.comb += self.done.eq(1)
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += last_frame.eq(frames == 0)
+                with m.If(empty | self.halt):
+                    m.d.comb += self.done.eq(~self.halt)
+                    m.next = "IDLE"
+                with m.Else():
+                    m.next = "TAKE"
             with m.State("TAKE"):
                 with m.If(self.halt | self.failed):
                     m.next = "IDLE"
@@ -128,9 +135,14 @@ class Writer(wiring.Component):
         word = Signal(64)
         strobes = Signal(lanes)
         full = Signal()
-        stored = full & (here ^ gone != _DEPTH)
+        room = Signal()
+        stored = full & room
+        # That of the cycle before: enough for two more, and for a row beside one that is sent.
+        in_use = Signal.like(here)
+        m.d.sync += room.eq(in_use < _DEPTH * 3 // 4)
         m.d.comb += [
-            self.i.ready.eq(fsm.ongoing("TAKE") & (~full | stored)),
+            in_use.eq(here - gone),
+            self.i.ready.eq(fsm.ongoing("TAKE") & (~full | room)),
             self.frame.eq(taken & last_element),
         ]
         with m.If(taken):
@@ -142,9 +154,10 @@ class Writer(wiring.Component):
             ]
         with m.If(taken | stored):
             m.d.sync += full.eq(taken & ((lane == lanes - 1) | last))
-        # To load and to count takes one LUT a bit where one adder does both.
         with m.If(begin | self.frame):
-            m.d.sync += frames.eq((~begin).replicate(len(frames)) + Mux(begin, job.frames, frames))
+            m.d.sync += frames.eq(Mux(begin, job.frames, frames) - 1)
+        with m.If(self.frame):
+            m.d.sync += last_frame.eq(frames == 1)
 
         # Words to bursts, one after the other.
         aw, w = self.aw, self.w
@@ -152,26 +165,26 @@ class Writer(wiring.Component):
         end = Signal(4)  # the place of the burst's last word
         unanswered = Signal(range(_BURSTS + 1))
         row_here = here[4:] != gone[4:]
-        rest_here = fsm.ongoing("END") & ~full & (here != gone)
+        rest_here = Signal()
         bursts = Signal()
+        m.d.sync += rest_here.eq(fsm.ongoing("END") & ~full & (here != gone) & ~(sending | bursts))
         m.d.comb += bursts.eq(
             (row_here | rest_here)
             & ~(aw.valid | sending | self.halt | self.failed)
             & (unanswered != _BURSTS)
         )
-        burst_end = (Mux(row_here, 0, here) - 1)[:4]
         offset = Signal(4)
         with m.If(bursts):
             m.d.sync += [
                 aw.valid.eq(1),
-                aw.payload.length.eq(burst_end - gone),
+                aw.payload.length.eq(Mux(row_here, 0, here) + ~gone),
                 offset.eq(gone),
                 sending.eq(1),
-                end.eq(burst_end),
+                end.eq(Mux(row_here, 0, here) - 1),
             ]
         with m.If(aw.valid & aw.ready):
             m.d.sync += aw.valid.eq(0)
-        # Not while a halted burst's address is offered.
+        # To load and to count takes one LUT a bit where one adder does both.
         with m.If(begin | (aw.valid & aw.ready)):
             m.d.sync += row.eq(Mux(begin, job.address[7:], row) + ~begin)
         with m.If(w.valid & w.ready & w.payload.last):
@@ -205,9 +218,7 @@ class Writer(wiring.Component):
             self.response.eq(self.b.payload.response),
         ]
         at_rest = ~aw.valid & ~sending & (unanswered == 0)
-        m.d.comb += [
-            ended.eq(at_rest & ~full & (here == gone)),
-            self.idle.eq(fsm.ongoing("IDLE") & at_rest),
-        ]
+        m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & at_rest)
+        m.d.sync += ended.eq(fsm.ongoing("END") & at_rest & ~full & (here == gone))
 
         return m

@@ -69,8 +69,10 @@ class Frames(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("frame_bytes", SIZES)
-@pytest.mark.parametrize("o_bytes", [8, 16])
+CASES = [(size, 8) for size in SIZES] + [(size, 16) for size in SIZES if size > 8]
+
+
+@pytest.mark.parametrize(("frame_bytes", "o_bytes"), CASES)
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.4, 0.6), (0.0, 0.8), (0.7, 0.0)])
 def test_cuts_frames_out(streams, frame_bytes, o_bytes, stalls):
     core = Frames(frame_bytes=frame_bytes, o_bytes=o_bytes)
@@ -83,16 +85,16 @@ def test_cuts_frames_out(streams, frame_bytes, o_bytes, stalls):
     assert from_beats(run.outputs, frame_bytes, o_bytes) == frames
 
 
-@pytest.mark.parametrize("frame_bytes", SIZES)
-def test_rate(streams, frame_bytes):
-    """A beat a cycle, or a word a cycle, whichever comes first."""
-    jobs = random_jobs(frame_bytes, [160], seed=1)
-    for o_bytes in (8, 16):
-        core = Frames(frame_bytes=frame_bytes, o_bytes=o_bytes)
-        beats = -(-frame_bytes // o_bytes)
-        run = streams.run(core, to_words(jobs), 160 * beats)
-        ends = run.o_cycles[beats - 1 :: beats]
-        assert (ends[144] - ends[16]) / 128 == max(beats, frame_bytes / 8), o_bytes
+@pytest.mark.parametrize(("frame_bytes", "o_bytes"), CASES)
+def test_rate(streams, frame_bytes, o_bytes):
+    """A beat of 8 bytes every cycle, or a word, whichever comes first; of 16 bytes, a word."""
+    jobs = random_jobs(frame_bytes, [56], seed=1)
+    core = Frames(frame_bytes=frame_bytes, o_bytes=o_bytes)
+    beats = -(-frame_bytes // o_bytes)
+    run = streams.run(core, to_words(jobs), 56 * beats)
+    ends = run.o_cycles[beats - 1 :: beats]
+    ideal = -(-frame_bytes // 8) if o_bytes == 8 else frame_bytes / 8
+    assert (ends[48] - ends[16]) / 32 == ideal
 
 
 @pytest.mark.parametrize(
@@ -100,6 +102,7 @@ def test_rate(streams, frame_bytes):
     [
         ({"frame_bytes": 0}, "at least 1 byte, not 0"),
         ({"frame_bytes": 98, "o_bytes": 32}, "must be 8 or 16, not 32"),
+        ({"frame_bytes": 8, "o_bytes": 16}, "16 bytes are for larger frames than of 8"),
     ],
 )
 def test_bad_parameters(parameters, message):

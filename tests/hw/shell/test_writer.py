@@ -152,7 +152,7 @@ def expected_memory(jobs, sent, number_bytes, elements):
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_writes_what_jobs_say(number_bytes, elements, stall):
     rng = random.Random(number_bytes)
-    most = max(2, 1200 // (number_bytes * elements))
+    most = max(2, 500 // (number_bytes * elements))
     counts = [0, 1, 0, 0, 2, rng.randint(1, most), rng.randint(1, most), 0, 1]
     jobs = [((n << 20) + 8 * rng.randrange(1 << 16), count) for n, count in enumerate(counts)]
     seen = run(jobs, number_bytes=number_bytes, elements=elements, stall=stall, latency=10)
@@ -160,11 +160,11 @@ def test_writes_what_jobs_say(number_bytes, elements, stall):
     assert seen.frames == sum(counts) and len(seen.done) == len(jobs) and not seen.failures
 
 
-@pytest.mark.parametrize("numbers", [1, 7, 8, 9, 127, 128, 129, 255, 256, 257, 700])
+@pytest.mark.parametrize("numbers", [1, 7, 8, 9, 127, 128, 129, 257, 600])
 @pytest.mark.parametrize("offset", [0, 8, 64, 112, 120])
 def test_bursts_are_as_few_as_rows(numbers, offset):
     """Around boundaries of 128 bytes and of 4 KiB."""
-    for page in (0, 0x1000 - 128, 2**32 - 8 * 128):
+    for page in (0x1000 - 128, 2**32 - 8 * 128) if numbers < 300 else (0x1000 - 128,):
         jobs = [(page + offset, numbers)]
         seen = run(jobs, latency=3)
         assert seen.memory == expected_memory(jobs, seen.sent, 1, 1)
@@ -172,12 +172,12 @@ def test_bursts_are_as_few_as_rows(numbers, offset):
         assert len(seen.bursts) == -(-(offset // 8 + words) // BURST_BEATS)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_jobs_under_random_stalls(seed):
     rng = random.Random(seed)
     number_bytes, elements = rng.choice([1, 2, 4]), rng.choice([1, 2, 3, 10])
-    most = 1 + 1000 // (number_bytes * elements)
-    jobs = [((n << 20) + 8 * rng.randrange(1 << 16), rng.randrange(most)) for n in range(5)]
+    most = 1 + 400 // (number_bytes * elements)
+    jobs = [((n << 20) + 8 * rng.randrange(1 << 16), rng.randrange(most)) for n in range(3)]
     options = {"stall": rng.choice([0.1, 0.5, 0.8]), "latency": rng.choice([0, 5, 60])}
     seen = run(jobs, number_bytes=number_bytes, elements=elements, seed=seed, **options)
     assert seen.memory == expected_memory(jobs, seen.sent, number_bytes, elements)
@@ -191,7 +191,7 @@ def test_takes_a_number_a_cycle():
 
 def test_no_burst_begins_before_its_words_are_here():
     """Whatever is missing of 40 words: only whole rows have gone."""
-    for numbers in range(40):
+    for numbers in range(0, 40, 3):
         seen = run([(64, 40)], number_bytes=4, elements=2, numbers=2 * numbers)
         rows = (numbers + 8) // 16
         assert sum(length for _, length in seen.bursts) == max(0, rows * 16 - 8), numbers
@@ -208,7 +208,7 @@ def test_reports_an_error(response):
 
 def test_halts_everywhere():
     """Whatever it is doing: bursts that have begun end, none begins, no job is done."""
-    for cycle in range(0, 120, 2):
+    for cycle in range(0, 120, 4):
         seen = run([(96, 200), (1024, 4)], number_bytes=4, stall=0.6, halt_at=cycle, seed=cycle)
         expected = expected_memory([(96, 200)], seen.sent, 4, 1)
         assert all(expected[at] == byte for at, byte in seen.memory.items())
