@@ -116,9 +116,13 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session
 def formal(session: nox.Session) -> None:
-    """Popcounts of up to 36 lanes, proven equal to their definition; takes some ten minutes."""
-    session.install("-e", ".")
+    """Popcounts of up to 36 lanes, proven equal to their definition, and the shell's protocols.
+
+    Takes some ten minutes.
+    """
+    install(session, "formal")
     session.run("python", "-m", "hw.equivalence")
+    session.run("python", "-m", "hw.formal")
 
 
 @nox.session

