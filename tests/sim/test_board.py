@@ -186,6 +186,17 @@ def test_images_through_a_zynq(zynq, options):
     assert (counters["FRAMES_DONE"], counters["JOBS_DONE"]) == (125, 5)
 
 
+def test_job_that_never_ends(zynq, opened):
+    device = opened(zynq)
+    with Accelerator.open(device, model=zynq / "model.safetensors", timeout=1.0) as accelerator:
+        write, start = device.write, (register("CONTROL").address, 1)
+        device.write = lambda *access: None if access == start else write(*access)
+        with pytest.raises(PopstreamError, match="has answered no frame for 1 s and owes 3"):
+            accelerator.infer(images(3))
+        device.write = write
+        assert len(accelerator.infer(images(3))) == 3
+
+
 def test_identity(zynq, opened):
     device = opened(zynq)
     words = {each.name: device.read(each.address) for each in IDENTITY}
