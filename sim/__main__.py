@@ -8,7 +8,6 @@ model's, and tells the cycles that the gateware counted.
 
 import argparse
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,8 @@ import numpy as np
 from sw.errors import PopstreamError
 
 __all__ = ["main"]
+
+TIMEOUT_SECONDS = 600.0  # without an answer; a simulation is slow, but not that slow
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> bool:
     expected = predict(model.network, images)
     if expected.ndim > 1:
         expected = expected.argmax(axis=1)
-    with Accelerator.open(f"sim:{args.folder}", timeout=math.inf) as accelerator:
+    with Accelerator.open(f"sim:{args.folder}", timeout=TIMEOUT_SECONDS) as accelerator:
         before = accelerator.counters
         began = time.monotonic()
         with bar("simulate") as progress:
