@@ -117,12 +117,12 @@ class Writer(wiring.Component):
                 with m.Else():
                     m.next = "TAKE"
             with m.State("TAKE"):
-                with m.If(self.halt | self.failed):
+                with m.If(self.halt):
                     m.next = "IDLE"
                 with m.Elif(taken & last):
                     m.next = "END"
             with m.State("END"):
-                with m.If(self.halt | self.failed):
+                with m.If(self.halt):
                     m.next = "IDLE"
                 with m.Elif(ended):
                     m.d.comb += self.done.eq(1)
@@ -169,9 +169,7 @@ class Writer(wiring.Component):
         bursts = Signal()
         m.d.sync += rest_here.eq(fsm.ongoing("END") & ~full & (here != gone) & ~(sending | bursts))
         m.d.comb += bursts.eq(
-            (row_here | rest_here)
-            & ~(aw.valid | sending | self.halt | self.failed)
-            & (unanswered != _BURSTS)
+            (row_here | rest_here) & ~(aw.valid | sending | self.halt) & (unanswered != _BURSTS)
         )
         offset = Signal(4)
         with m.If(bursts):

@@ -20,6 +20,7 @@ def run(
     number_bytes=1,
     elements=1,
     stall=0.0,
+    aw_stall=None,
     seed=0,
     latency=0,
     errors=(),
@@ -28,15 +29,16 @@ def run(
 ):
     """Lets a writer write jobs, given by address and frames; every rule of the bus is checked.
 
-    `errors` are numbers of bursts with their response. At cycle `halt_at`, or the cycle after a
-    failure, the writer is halted; after `numbers` numbers nothing more comes.
+    `aw_stall` is for addresses alone. `errors` are numbers of bursts with their response. At cycle
+    `halt_at`, or the cycle after a failure, the writer is halted; after `numbers` numbers nothing
+    more comes.
     """
     dut = Writer(number_bytes=number_bytes, elements=elements)
     rng = random.Random(seed)
     count = sum(frames for _, frames in jobs) * elements
     sent = [rng.getrandbits(8 * number_bytes) for _ in range(count)]
     seen = SimpleNamespace(
-        sent=sent, memory={}, bursts=[], frames=0, done=[], failures=[], cycles=0, taken=0
+        sent=sent, memory={}, bursts=[], frames=0, done=[], failures=[], cycles=0, taken=0, most=0
     )
     addresses, beats, answers = deque(), deque(), deque()
     errors = dict(errors)
@@ -44,7 +46,9 @@ def run(
     given = 0
     limit = count if numbers is None else numbers
 
-    def go():
+    aw_stall = stall if aw_stall is None else aw_stall
+
+    def go(stall=stall):
         return rng.random() >= stall
 
     def store():
@@ -66,7 +70,7 @@ def run(
     async def memory(ctx):
         nonlocal given
         offered, held, offers, answering, quiet = None, None, False, False, 0
-        unanswered = 0
+        unanswered, halts = 0, 0
         while quiet < 60:
             if seen.taken < len(jobs):
                 address, frames = jobs[seen.taken]
@@ -76,9 +80,10 @@ def run(
             if offers:
                 ctx.set(dut.i.payload, sent[given])
             ctx.set(dut.i.valid, offers)
-            ctx.set(dut.aw.ready, aw_ready := go())
+            ctx.set(dut.aw.ready, aw_ready := go(aw_stall))
             ctx.set(dut.w.ready, w_ready := go())
             halted = seen.failures or (halt_at is not None and seen.cycles >= halt_at)
+            halts += bool(halted)
             ctx.set(dut.halt, bool(halted))
             if not answering and answers and answers[0][1] <= seen.cycles and go():
                 ctx.set(dut.b.payload.response, answers[0][0])
@@ -92,6 +97,8 @@ def run(
             )
             _, _, job_ready, i_ready, aw_valid, address, length, *sampled = sampled
             w_valid, data, strobes, last, b_ready, idle, frame, done, failed, why = sampled
+            if offered is None and halts > 1:
+                assert not aw_valid, f"a burst begins although it is halted, {seed=}"
             if offered is not None:
                 assert aw_valid and offered == (address, length), f"aw was not held, {seed=}"
             offered = (address, length) if aw_valid and not aw_ready else None
@@ -102,6 +109,7 @@ def run(
                 assert address % 8 == 0 and address % 128 + 8 * length < 128, f"{seed=}"
                 addresses.append((address, length))
                 unanswered += 1
+                seen.most = max(seen.most, unanswered)
             if w_valid and w_ready:
                 beats.append((data, strobes, last))
             if answering:
@@ -184,6 +192,19 @@ def test_random_jobs_under_random_stalls(seed):
     assert len(seen.done) == len(jobs)
 
 
+def test_addresses_that_wait():
+    """Both rows of the buffer fill up; no number is lost."""
+    seen = run([(120, 300), (4096, 100)], number_bytes=4, aw_stall=0.99, seed=3)
+    assert seen.memory == expected_memory([(120, 300), (4096, 100)], seen.sent, 4, 1)
+
+
+def test_answers_that_wait():
+    """Three bursts may be unanswered; a job is not done before they are."""
+    seen = run([(120, 400), (4096, 100)], number_bytes=4, latency=300)
+    assert seen.memory == expected_memory([(120, 400), (4096, 100)], seen.sent, 4, 1)
+    assert seen.most == 3 and len(seen.done) == 2
+
+
 def test_takes_a_number_a_cycle():
     seen = run([(0, 1000)], latency=30)
     assert seen.cycles < 1000 + 60 + 60
@@ -209,7 +230,8 @@ def test_reports_an_error(response):
 def test_halts_everywhere():
     """Whatever it is doing: bursts that have begun end, none begins, no job is done."""
     for cycle in range(0, 120, 4):
-        seen = run([(96, 200), (1024, 4)], number_bytes=4, stall=0.6, halt_at=cycle, seed=cycle)
+        stalls = {"stall": 0.5, "aw_stall": 0.9 if cycle % 8 else 0.3}
+        seen = run([(96, 200), (1024, 4)], number_bytes=4, halt_at=cycle, seed=cycle, **stalls)
         expected = expected_memory([(96, 200)], seen.sent, 4, 1)
         assert all(expected[at] == byte for at, byte in seen.memory.items())
         assert len(seen.memory) == 8 * sum(length for _, length in seen.bursts)
