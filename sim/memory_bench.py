@@ -99,7 +99,7 @@ class Answers:
     def __init__(self, channel, field: str) -> None:
         self.latency, self.errors, self.count = 0, {}, 0
         self._field, self._send = field, channel.send
-        self._waiting, self._due = deque(), Event()
+        self._waiting, self._due, self._garbage = deque(), Event(), random.Random(1)
         channel.send = self.send
         cocotb.start_soon(self._run())
 
@@ -109,7 +109,9 @@ class Answers:
 
     async def send(self, answer) -> None:
         """Takes an answer from the slave."""
-        setattr(answer, self._field, self.errors.get(self.count, AxiResp.OKAY))
+        if self.count in self.errors:
+            setattr(answer, self._field, self.errors[self.count])
+            answer.rdata = self._garbage.getrandbits(64)  # of which nothing may get anywhere
         self.count += 1
         self._waiting.append((now() + self.latency, answer))
         self._due.set()

@@ -22,6 +22,8 @@ class Writer(wiring.Component):
     they never cross 4 KiB. Of a job's last word only bytes that exist are written. A job ends when
     all its bursts have been answered; then the next is taken.
 
+    About 200 LUT6, 48 of them the buffer of 32 words.
+
     Parameters
     ----------
     number_bytes : int
