@@ -173,9 +173,10 @@ class Build:
         self.model_name = Path(given).stem if is_file else given
         self.model = load(Path(given) if is_file else zoo.path(given))
         self.network = self.model.network
-        if self.args.results == "scores":
+        labels = isinstance(self.network.output, Argmax)
+        if labels and self.args.results == "scores":
             self.network = self.network.scores()
-        elif not isinstance(self.network.output, Argmax):
+        elif not labels and self.args.results == "labels":
             raise PopstreamError(
                 f"{given}: ends in {self.network.output.name!r}, not in an argmax: it has no "
                 "labels; build it with --results scores"

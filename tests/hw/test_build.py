@@ -52,6 +52,10 @@ def test_the_main_job(built):
     assert report["used"]["luts"] <= 5280
     assert (folder / "top.bin").stat().st_size > 100_000
     assert (folder / report["archive"]).exists()
+    deployed = folder / "deploy"
+    assert (deployed / "top.bin").read_bytes() == (folder / "top.bin").read_bytes()
+    assert load(deployed / "model.safetensors").digest == report["model"]["digest"]
+    assert report["port"]["shell"] == "serial"
     assert 0 < report["split"]["own_share"] < 1
 
 
@@ -245,6 +249,8 @@ def test_a_wrong_cycle_fails_the_build(tmp_path, monkeypatch, capsys):
         (["--board", "pynq", "--frames", "none"], "--frames must be at least 1, or 'all'"),
         (["--board", "pynq", "--frames", "-3"], "--frames must be at least 1, or 'all'"),
         (["--board", "ulx3s", "--flow", "vivado"], "vivado"),
+        (["--board", "ulx3s", "--shell", "zynq"], "unknown shell for ulx3s 'zynq'; known: serial"),
+        (["--board", "pynq", "--baud", "9600"], "pynq's shell 'zynq' has no serial line"),
         (["--board", "pynq", "--plan", "nowhere.json"], "cannot read the plan nowhere.json"),
     ],
 )
@@ -277,7 +283,33 @@ def test_a_network_without_a_class(tmp_path, capsys):
     status, _, err = run(
         capsys, *ARGS, "--model", str(tmp_path / "scores.safetensors"), output=tmp_path
     )
-    assert status == 1 and "ends in 'scores'" in err
+    assert status == 1 and "ends in 'scores'" in err and "build it with --results scores" in err
+
+
+def test_scores_instead_of_labels(tmp_path, capsys):
+    """Of a network with an argmax, and of one without: the same gateware."""
+    model = load(zoo.path("digits-tiny"))
+    network = Network(model.network.nodes[:-1])
+    save(tmp_path / "scores.safetensors", network, model.card, model.samples)
+    right = float((model.samples.answers[:5, 0] == model.samples.labels[:5]).mean())
+    found = []
+    for name in ("digits-tiny", str(tmp_path / "scores.safetensors")):
+        args = [*ARGS, "--model", name, "--results", "scores", "--until", "simulate"]
+        status, out, err = run(capsys, *args, "--frames", "5", output=tmp_path / "build")
+        assert status == 0, err
+        assert "5 images bit-exact in every layer" in out
+        (folder,) = (tmp_path / "build").glob(f"icebreaker-{Path(name).stem}-*")
+        found.append((folder / "accelerator.v").read_text())
+        report = json.loads((folder / "report.json").read_text())
+        assert report["layers"][-1]["name"] == "scores"
+        assert report["simulation"]["accuracy"] == right
+    assert found[0] == found[1]
+
+
+def test_nothing_to_deploy(tmp_path, capsys):
+    args = ["--board", "pynq", "--until", "gateware", "--deploy", "me@board"]
+    status, _, err = run(capsys, *args, output=tmp_path)
+    assert status == 1 and "nothing to deploy to me@board: there is no bitstream" in err
 
 
 def test_missing_tool_is_one_line_and_the_rest_is_done(tmp_path, monkeypatch, capsys):
