@@ -152,6 +152,8 @@ class Shell:
         self.processor = AxiMaster(processor, dut.clk, dut.rst, max_burst_len=16)
         port = AxiBus.from_prefix(dut, f"{name}_hp")
         self.port = AxiSlave(port, dut.clk, dut.rst, target=self.memory)
+        self.stalls, self._stalled = {}, Event()
+        cocotb.start_soon(self._stall())
         self.reads = Answers(self.port.read_if.r_channel, "rresp")
         self.writes = Answers(self.port.write_if.b_channel, "bresp")
 
@@ -161,14 +163,31 @@ class Shell:
 
     def stall(self, rng: random.Random, chances: list[float]) -> None:
         """Holds channels back at random, each with a chance of these, from now on."""
+        self.stalls.clear()
         for side in (self.processor, self.port):
             for name in CHANNELS:
                 channel = self.channel(side, name)
-                channel.set_pause_generator(None)
-                chance = rng.choice(chances)
                 channel.pause = False
-                if chance:
-                    channel.set_pause_generator(_pauses(random.Random(rng.random()), chance))
+                if chance := rng.choice(chances):
+                    self.stalls[channel] = _pauses(random.Random(rng.random()), chance)
+        self._stalled.set()
+
+    def block(self, name: str):
+        """Holds a channel of the memory back until its `pause` is cleared."""
+        channel = self.channel(self.port, name)
+        self.stalls.pop(channel, None)
+        channel.pause = True
+        return channel
+
+    async def _stall(self) -> None:
+        # One coroutine for all: cocotbext-axi's pause generators would take most of the time.
+        while True:
+            while not self.stalls:
+                self._stalled.clear()
+                await self._stalled.wait()
+            for channel, pauses in self.stalls.items():
+                channel.pause = next(pauses)
+            await cycles(1)
 
     # Registers
 
@@ -340,6 +359,7 @@ class Case:
         shell.check_memory(self.before, [job], 1)
         await shell.write("CONTROL", RESET)
         await shell.ended()
+        shell.stall(self.rng, [0])
 
     def fill(self, jobs: int | None = None) -> list[Job]:
         """New memory, everywhere random, and jobs in it."""
@@ -424,9 +444,7 @@ class Case:
         await cycles(rng.randrange(20, 400))
         blocked = rng.choice([None, *CHANNELS])
         if blocked:
-            channel = shell.channel(shell.port, blocked)
-            channel.set_pause_generator(None)
-            channel.pause = True
+            channel = shell.block(blocked)
             await cycles(rng.randrange(60))
         await starting
         await shell.write("CONTROL", RESET)
@@ -450,9 +468,7 @@ class Case:
     async def overrun(self, jobs: list[Job], latency: int) -> Cause:
         """A job too many, while the memory answers nothing."""
         shell = self.shell
-        channel = shell.channel(shell.port, "r")
-        channel.set_pause_generator(None)
-        channel.pause = True
+        channel = shell.block("r")
         frame = next((job for job in jobs if job.frames), None)
         if frame is None:
             channel.pause = False
