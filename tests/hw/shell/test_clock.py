@@ -27,7 +27,7 @@ class Blinky(wiring.Component):
 
 
 def rtlil(name: str, clock_hz: int) -> str:
-    this = board(name)
+    this = board(name).through("serial")
     platform = this.platform()
     platform.pipeline_hz = clock_hz
     options = {"script_after_read": "", "synth_opts": "", "script_after_synth": ""}
