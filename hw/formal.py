@@ -10,14 +10,15 @@ import sys
 from math import gcd
 from pathlib import Path
 
-from amaranth.hdl import Array, Assert, Cover, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value
 
 from hw.cores.width_converter import WidthConverter
 from hw.progress import bar, say
 from hw.shell.bridge import ProcessorBridge
 from hw.shell.identity import Identity
-from hw.shell.protocol import Carried, Handshake, Progress, ReadRules, WriteRules
+from hw.shell.protocol import Carried, Extent, Handshake, Progress, ReadRules, WriteRules
 from hw.shell.registers import RegisterFile
+from hw.shell.writer import Writer
 from hw.toolchain.sby import Case, Inside, Proof, prove
 from sw.errors import MissingTool, PopstreamError, unknown
 
@@ -105,6 +106,115 @@ def _bridge(m: Module, dut: ProcessorBridge, inside: Inside) -> None:
         _happens(m, ends & (beats == 3), f"a burst of four words is {name}")
 
 
+def _halted(m: Module, dut) -> Value:
+    """Whether the job was given up; `halt` stays, and follows a failure."""
+    halted = Signal()
+    m.d.sync += halted.eq(dut.halt | dut.failed)
+    m.d.comb += Assume(~halted | dut.halt, "what halts or fails stays halted")
+    return halted
+
+
+def _writer(m: Module, dut: Writer, inside: Inside) -> None:
+    m.submodules.job = Handshake(dut.job, ours=False)
+    m.submodules.i = Handshake(dut.i, ours=False)
+    m.submodules.write = write = WriteRules(dut.aw, dut.w, dut.b, master=True, outstanding=15)
+    m.submodules.extent = extent = Extent(
+        dut.job, dut.aw, frame_bytes=dut.number_bytes * dut.elements, w=dut.w
+    )
+    halted = _halted(m, dut)
+    m.submodules.goes_on = goes_on = Progress(
+        ~dut.idle, dut.i.ready | dut.aw.valid | dut.w.valid | (write.owed != 0), cycles=4
+    )
+    at_rest = (write.owed == 0) & (write.unsent == 0)
+    m.d.comb += [
+        Assert(~dut.idle | at_rest, "idle only after the last answer"),
+        Assert((write.unsent == 0) | dut.w.valid, "data of a burst never have to be waited for"),
+        Assert(~dut.done | extent.covered, "a job is done when all of it is written"),
+    ]
+    _happens(m, dut.done & (extent.next_word != 0), "a job is done")
+    _happens(m, write.ended & (write.owed == 2), "two bursts are under way")
+
+    aw, nb, elements = dut.aw, dut.number_bytes, dut.elements
+    here, gone, row, offset = (inside[name] for name in ("here", "gone", "row", "offset"))
+    room, last_frame = inside["room"], inside["last_frame"]
+    full, lane, strobes = inside["full"], inside["lane"], inside["strobes"]
+    sending, element, frames = inside["sending"], inside["element"], inside["frames"]
+    idle, check, take, ends = map(inside.state, ("IDLE", "CHECK", "TAKE", "END"))
+
+    # Of the buffered words, which have the places of their numbers' lowest bits, those of the
+    # present burst are sent next; the job has others that are in no burst yet, buffered or not.
+    buffered = (here - gone)[: len(here)]
+    offered = Mux(aw.valid, aw.payload.length + 1, 0)
+    sends = Mux(sending, write.left + 1, 0)
+    waiting = buffered - sends
+    later = extent.words - offered
+    m.d.comb += [
+        Assert(inside.exists(), "states are known"),
+        Assert(buffered <= Mux(room, 24, 25), "the buffer is not too full"),
+        Assert(sends <= buffered, "what a burst sends is buffered"),
+        Assert(extent.lead + offered == sends, "what a burst sends is announced"),
+        Assert((gone + extent.lead - extent.next_word)[:4] == 0, "words keep their places"),
+        Assert(waiting + full <= later, "nothing is taken beyond the job"),
+        Assert(sending == ((write.unsent != 0) | write.announces), "a burst is sent"),
+        Assert(write.unsent + write.announces <= 1, "one burst at a time is sent"),
+        Assert(inside["unanswered"] == write.complete + sending, "answers are counted"),
+        Assert(~sending | (inside["end"] == (gone + write.left)[:4]), "its end is known"),
+    ]
+    with m.If(aw.valid):
+        m.d.comb += Assert(Cat(offset, row) == extent.next_word, "an offered address stays")
+    with m.If((check | take | ends) & ~(ends & ~full & (waiting == 0))):
+        with m.If(aw.valid):
+            m.d.comb += Assert(offset + aw.payload.length == 15, "bursts end with their row")
+        with m.Else():
+            m.d.comb += Assert(row == extent.next_word[4:], "the next burst is in its row")
+
+    # Numbers, in bytes: those of frames that are missing, those of the word that is being filled,
+    # and what the job's last word has beside some.
+    missing = Mux(check & inside["empty"], 0, ((frames + 1) * elements - element) * nb)
+    padding = (8 - extent.tail)[:3]
+    unfilled = (later - waiting - full) << 3
+    m.d.comb += [
+        Assert(extent.tail % nb == 0, "a job ends with a number"),
+        Assert(element < elements, "elements are counted"),
+        Assert(~full | (lane == 0), "a full word waits for the next number"),
+        Assert((lane == 0) | (strobes == (1 << lane) - 1), "a word is filled from its lowest"),
+    ]
+    with m.If(check | take):
+        m.d.comb += Assert(missing + lane * nb + padding == unfilled, "what is missing is known")
+    with m.If(take):
+        m.d.comb += Assert(last_frame == (frames == 0), "the last frame is known")
+    with m.If(ends):
+        m.d.comb += Assert(unfilled == 0, "nothing is missing")
+    with m.If(check | ends | (idle & ~halted)):
+        m.d.comb += Assert((lane == 0) & (element == 0), "a job begins with a word")
+    with m.If(check | (idle & ~halted)):
+        empty = at_rest & ~aw.valid & (buffered == 0) & ~full
+        m.d.comb += Assert(empty & (check | extent.covered), "nothing is left")
+
+    # Each word of the buffer, and the one that is to follow.
+    left = extent.words + extent.lead
+    m.d.comb += Assert(
+        ~full | (strobes == extent.strobes(left - 1 - buffered)[::nb]),
+        "a full word has its strobes",
+    )
+    for place in range(32):
+        ahead = (place - gone)[: len(gone) - 1]
+        kept = inside.peek("words", Const(place, len(ahead))).strobes
+        m.d.comb += Assert(
+            (ahead >= buffered) | (kept == extent.strobes(left - 1 - ahead)[::nb]),
+            f"strobes are kept in place {place}",
+        )
+
+    # The way through a job, on which no state lasts.
+    steps = Mux(full, 1, Mux(inside["ended"] | inside["rest_here"], 3, 2))
+    m.d.comb += [
+        Assert(room | ~(take | ends) | (buffered >= 23), "there is room but for a reason"),
+        Assert(
+            idle | aw.valid | (goes_on.idle <= Mux(ends, steps, take)), "steps follow each other"
+        ),
+    ]
+
+
 def _converter(m: Module, dut: WidthConverter, inside: Inside) -> None:
     i_lanes, o_lanes = dut.i.payload.shape().length, dut.o.payload.shape().length
     width = dut.i.payload.shape().elem_shape
@@ -149,6 +259,7 @@ CASES = {
         20,
         always=True,
     ),
+    "writer": Case(lambda: Writer(number_bytes=2, elements=2), _writer, 2, 40, always=True),
 }
 
 

@@ -10,7 +10,7 @@ Source: Arm IHI 0022, chapters A3 (handshakes, bursts, dependencies between chan
 from itertools import pairwise
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -384,8 +384,7 @@ class Extent(wiring.Component):
     Parameters
     ----------
     job : stream interface
-        Address and frames. The other side gives addresses that are multiples of 8, and jobs that
-        lie below 4 GiB.
+        Address and frames. The other side gives addresses that are multiples of 8.
     commands : stream interface
         `ar` or `aw` of a `MemoryPort`.
     frame_bytes : int
@@ -395,73 +394,77 @@ class Extent(wiring.Component):
 
     Members
     -------
-    end : Out(33)
-        Address behind the last byte of the job that was taken last.
-    next_end : Out(34)
-        Of the job that is offered.
-    end_word, next_word, data_word : Out(30)
-        Numbers of words: behind the job's last, where the next burst has to begin, and of `w` the
-        next.
+    next_word : Out(29)
+        Number of the word with which the next burst has to begin.
+    words : Out(range(limit))
+        Words of the job that no burst has had whose address was taken.
+    tail : Out(3)
+        Bytes of its last word, 0 for all.
+    lead : Out(signed(10))
+        Words that such bursts have had and `w` has not.
     """
-
-    end: Out(33)
-    next_end: Out(34)
-    end_word: Out(30)
-    next_word: Out(30)
-    data_word: Out(30)
 
     def __init__(self, job, commands, *, frame_bytes: int, w=None):
         self._job, self._commands, self._frame_bytes, self._w = job, commands, frame_bytes, w
-        super().__init__()
+        most = (1 << len(job.payload.frames)) * frame_bytes // 8 + 1
+        super().__init__(
+            {
+                "next_word": Out(29),
+                "words": Out(range(most)),
+                "tail": Out(3),
+                "lead": Out(signed(10)),
+            }
+        )
 
     @property
     def covered(self) -> Value:
         """Whether all bursts of the job have been taken, and of `w` all data."""
-        covered = self.next_word == self.end_word
-        return covered if self._w is None else covered & (self.data_word == self.end_word)
+        return (self.words == 0) & (self.lead == 0)
 
-    def strobes(self, word: Value) -> Value:
-        """Which bytes of a word are the job's; of all words before `end_word` at least one is."""
-        left = self.end - (word << 3)
-        return Mux(left >= 8, 0xFF, (1 << left[:3]) - 1)
+    def strobes(self, follow: Value) -> Value:
+        """Which bytes are the job's in a word that so many others of the job follow."""
+        some = Array((1 << (bytes or 8)) - 1 for bytes in range(8))[self.tail]
+        return Mux(follow == 0, some, 0xFF)
 
     def elaborate(self, platform):
         m = Module()
         job, commands, w = self._job, self._commands, self._w
-        m.d.comb += [
-            self.end_word.eq((self.end + 7) >> 3),
-            self.next_end.eq(job.payload.address + job.payload.frames * self._frame_bytes),
-            Assume(~job.valid | (job.payload.address[:3] == 0), "a job is aligned"),
-            Assume(~job.valid | (self.next_end <= 1 << 32), "a job ends within the memory"),
-        ]
-        with m.If(job.valid & job.ready):
-            begin = job.payload.address >> 3
-            m.d.sync += [self.end.eq(self.next_end), self.next_word.eq(begin)]
-            if w is not None:
-                m.d.sync += self.data_word.eq(begin)
-            m.d.comb += Assert(self.covered, "a job is done before the next is begun")
-
-        after = self.next_word + commands.payload.length + 1
-        begins = commands.payload.address >> 3
+        beats = commands.payload.length + 1
         with m.If(commands.valid):
             m.d.comb += [
-                Assert(begins == self.next_word, "a burst follows the one before"),
-                Assert(after <= self.end_word, "a burst is within its job"),
+                Assert(
+                    commands.payload.address >> 3 == self.next_word,
+                    "a burst follows the one before",
+                ),
+                Assert(beats <= self.words, "a burst is within its job"),
             ]
-            with m.If(commands.ready):
-                m.d.sync += self.next_word.eq(after)
+        taken = Mux(commands.valid & commands.ready, beats, 0)
+        m.d.sync += [
+            self.next_word.eq(self.next_word + taken),
+            self.words.eq(self.words - taken),
+        ]
 
         if w is not None:
+            left = self.words + self.lead
             with m.If(w.valid):
                 m.d.comb += [
-                    Assert(self.data_word < self.end_word, "data are within their job"),
+                    Assert(left > 0, "data are within their job"),
                     Assert(
-                        w.payload.strobes == self.strobes(self.data_word),
+                        w.payload.strobes == self.strobes(left - 1),
                         "just the bytes of the job are written",
                     ),
                 ]
-                with m.If(w.ready):
-                    m.d.sync += self.data_word.eq(self.data_word + 1)
+            m.d.sync += self.lead.eq(self.lead + taken - (w.valid & w.ready))
+
+        bytes = job.payload.frames * self._frame_bytes
+        m.d.comb += Assume(~job.valid | (job.payload.address[:3] == 0), "a job is aligned")
+        with m.If(job.valid & job.ready):
+            m.d.comb += Assert(self.covered, "a job is done before the next is begun")
+            m.d.sync += [
+                self.next_word.eq(job.payload.address >> 3),
+                self.words.eq((bytes + 7) >> 3),
+                self.tail.eq(bytes),
+            ]
         return m
 
 

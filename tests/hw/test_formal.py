@@ -376,7 +376,7 @@ def test_command_goes_on_after_a_failure(folder, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert re.search(r"^bad +for 7 cycles +FAILED$", out, re.MULTILINE)
     assert re.search(r"^converter +always, by 2-induction .* proven$", out, re.MULTILINE)
-    assert re.fullmatch(r"error: bad: in cycle 2 .*goes on; see .*/bad/case_proof/.*\.vcd\n", err)
+    assert re.fullmatch(r"error: bad: in cycle 2 .*goes on; see .*/bad/case_start/.*\.vcd\n", err)
 
 
 def test_command_says_what_is_unknown_or_missing(folder, capsys, monkeypatch):
