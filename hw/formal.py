@@ -17,6 +17,7 @@ from hw.progress import bar, say
 from hw.shell.bridge import ProcessorBridge
 from hw.shell.identity import Identity
 from hw.shell.protocol import Carried, Extent, Handshake, Progress, ReadRules, WriteRules
+from hw.shell.reader import Reader
 from hw.shell.registers import RegisterFile
 from hw.shell.writer import Writer
 from hw.toolchain.sby import Case, Inside, Proof, prove
@@ -112,6 +113,29 @@ def _halted(m: Module, dut) -> Value:
     m.d.sync += halted.eq(dut.halt | dut.failed)
     m.d.comb += Assume(~halted | dut.halt, "what halts or fails stays halted")
     return halted
+
+
+def _reader(m: Module, dut: Reader, inside: Inside) -> None:
+    m.submodules.job = Handshake(dut.job, ours=False)
+    m.submodules.o = o = Handshake(dut.o, ours=True)
+    m.submodules.read = read = ReadRules(dut.ar, dut.r, master=True, outstanding=16)
+    m.submodules.extent = extent = Extent(dut.job, dut.ar, frame_bytes=dut.frame_bytes)
+    _halted(m, dut)
+
+    # What was asked for and is not taken has its place: in the buffer or in the register behind it.
+    unread = Signal(range(dut.depth + 17))
+    asks = dut.ar.valid & dut.ar.ready
+    m.d.sync += unread.eq(unread + Mux(asks, dut.ar.payload.length + 1, 0) - o.moves)
+    m.d.comb += [
+        Assert(unread <= dut.depth + 1, "no more is asked for than there is room"),
+        Assert(dut.r.ready, "what was asked for is taken at once"),
+        Assert(~dut.idle | ((read.owed == 0) & ~dut.ar.valid), "idle only after the last answer"),
+    ]
+    m.submodules.goes_on = Progress(
+        ~dut.idle, dut.ar.valid | (read.owed != 0) | dut.o.valid, cycles=20
+    )
+    _happens(m, read.ended & (read.owed == 2), "two bursts are read")
+    _happens(m, dut.idle & extent.covered & o.waits & dut.o.payload.last, "a job is read")
 
 
 def _writer(m: Module, dut: Writer, inside: Inside) -> None:
@@ -259,6 +283,7 @@ CASES = {
         20,
         always=True,
     ),
+    "reader": Case(lambda: Reader(frame_bytes=12, depth=32), _reader, 30, 40),
     "writer": Case(lambda: Writer(number_bytes=2, elements=2), _writer, 2, 40, always=True),
 }
 
