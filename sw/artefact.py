@@ -2,17 +2,19 @@
 
 The metadata has one entry, `popstream`, a JSON object:
 
-    format    1 nodes     one object a node, in order: op, name, inputs, and the operation's own
-    fields; an array field is
-              {"bits": shape} or {"integers": shape} and its data is the tensor `<node>.<field>`
+    format    1
+    nodes     one object a node, in order: op, name, inputs, and the operation's own fields; an
+              array field is {"bits": shape} or {"integers": shape} and its data is the tensor
+              `<node>.<field>`; a field younger than the format is left out at its default
     classes   names
     card      see `Card`
 
 Bits are stored as uint8, packed along the last axis in little-endian bit order, the rest of the
-last byte 0. Integers are int32. `samples.inputs` and `samples.labels` (uint8) are frames of the
-test set, so that a build can run real input where no data set is; `samples.answers` (int32) is what
-the network answers to them, so that a board can check itself where no golden model is. Nothing in
-the file can run code; a reader checks all of it and says what is wrong where.
+last byte 0. Integers are int32. `samples.inputs` (uint8, or int8 where the network's input is
+signed) and `samples.labels` (uint8) are frames of the test set, so that a build can run real input
+where no data set is; `samples.answers` (int32) is what the network answers to them, so that a board
+can check itself where no golden model is. Nothing in the file can run code; a reader checks all of
+it and says what is wrong where.
 """
 
 import hashlib
@@ -28,7 +30,17 @@ from safetensors.numpy import save as to_bytes
 
 from sw.errors import PopstreamError
 from sw.golden import predict
-from sw.network import Argmax, Binarise, Dense, Input, Network, Node, stored_fields
+from sw.network import (
+    Argmax,
+    Binarise,
+    Conv,
+    Dense,
+    Input,
+    Network,
+    Node,
+    Pool,
+    stored_fields,
+)
 
 __all__ = [
     "ArtefactError",
@@ -48,6 +60,8 @@ OPERATIONS: dict[str, type[Node]] = {
     "input": Input,
     "binarise": Binarise,
     "dense": Dense,
+    "conv": Conv,
+    "pool": Pool,
     "argmax": Argmax,
 }
 
@@ -100,7 +114,7 @@ class Samples:
 
     Parameters
     ----------
-    inputs : array of uint8, (k, *shape)
+    inputs : array of uint8 (int8 where the input is signed), (k, *shape)
     labels : array of uint8, (k,)
         What they show.
     answers : array of int32, (k, *shape of the network's output), or None
@@ -129,6 +143,8 @@ def _encode(network: Network) -> tuple[list[dict], dict[str, np.ndarray]]:
         entry = {"op": names[type(node)], "name": node.name, "inputs": list(node.inputs)}
         for item in stored_fields(type(node)):
             value = getattr(node, item.name)
+            if item.metadata.get("later") and value == item.default:
+                continue
             stored = item.metadata.get("stored")
             if stored is None or value is None:
                 entry[item.name] = list(value) if isinstance(value, tuple) else value
@@ -207,16 +223,22 @@ def _answers(network: Network, inputs: np.ndarray) -> np.ndarray:
     return predict(network, inputs).reshape(len(inputs), *shape).astype(np.int32)
 
 
+def _frame_dtype(network: Network) -> np.dtype:
+    return np.dtype(np.int8 if network.input.signed else np.uint8)
+
+
 def _check_samples(samples: Samples, network: Network) -> None:
     inputs, labels = samples.inputs, samples.labels
-    if inputs.dtype != np.uint8 or inputs.shape[1:] != network.input.shape:
+    frame, dtype = network.type(network.input), _frame_dtype(network)
+    if inputs.dtype != dtype or inputs.shape[1:] != frame.shape:
         raise ArtefactError(
-            f"samples.inputs must be uint8 (k, {', '.join(map(str, network.input.shape))}), "
+            f"samples.inputs must be {dtype.name} (k, {', '.join(map(str, frame.shape))}), "
             f"not {inputs.dtype} {inputs.shape}"
         )
-    if inputs.size and inputs.max() >= 1 << network.input.bits:
+    wrong = inputs[(inputs < frame.low) | (inputs > frame.high)]
+    if wrong.size:
         raise ArtefactError(
-            f"samples.inputs must be in 0..{(1 << network.input.bits) - 1}, not {inputs.max()}"
+            f"samples.inputs must be in {frame.low}..{frame.high}, not {wrong.flat[0]}"
         )
     if labels.dtype != np.uint8 or labels.shape != inputs.shape[:1]:
         raise ArtefactError(
@@ -240,6 +262,8 @@ def _check_answers(samples: Samples, network: Network) -> None:
 def _field(entry: dict, item, tensors: dict[str, np.ndarray]):
     """One field of a node out of its JSON value and, for an array, its tensor."""
     if item.name not in entry:
+        if item.metadata.get("later"):
+            return item.default
         raise ArtefactError(f"{entry['name']}: {item.name} is missing")
     value, stored = entry[item.name], item.metadata.get("stored")
     if stored is None or value is None:

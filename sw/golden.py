@@ -7,9 +7,10 @@ anywhere.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from sw.errors import PopstreamError
-from sw.network import Argmax, Binarise, Dense, Input, Network
+from sw.network import Argmax, Binarise, Conv, Dense, Input, Layer, Network, Pool
 
 __all__ = ["matches", "predict", "trace"]
 
@@ -43,28 +44,70 @@ def matches(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return weights.shape[1] - differing
 
 
+def _planes(u: np.ndarray, weights: np.ndarray, bits: int) -> np.ndarray:
+    """M of elements u of so many bits: the matches of each bit plane, weighed."""
+    return sum(matches(u >> bit & 1, weights) << bit for bit in range(bits))
+
+
+def _windows(u: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
+    """Windows of images (frames, height, width, channels): (frames, oh, ow, channels, *size)."""
+    return sliding_window_view(u, size, axis=(1, 2))[:, :: stride[0], :: stride[1]]
+
+
+def _conv(node: Conv, u: np.ndarray, low: int, bits: int) -> np.ndarray:
+    """M at each output position, (frames, oh, ow, filters)."""
+    top, bottom, left, right = node.padding
+    frames, height, width, channels = u.shape
+    padded = np.empty((frames, height + top + bottom, width + left + right, channels), u.dtype)
+    padded[...] = node.fill - low
+    padded[:, top : top + height, left : left + width] = u
+    windows = _windows(padded, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)
+    m = _planes(windows.reshape(-1, node.synapses), node.matrix, bits)
+    return m.reshape(*windows.shape[:3], node.filters)
+
+
+def _activate(node: Layer, m: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
+    """Scores, bits or levels; `thresholds` as broadcasts to m, levels behind."""
+    if node.levels == 0:
+        return m
+    if node.levels == 1:
+        return (m >= thresholds).astype(np.uint8)
+    return sum((m >= thresholds[..., level]).astype(np.uint8) for level in range(node.levels))
+
+
 def _step(network: Network, node, values: dict[str, np.ndarray]) -> np.ndarray:
     x = values[node.inputs[0]]
     match node:
         case Binarise():
             return (x >= node.thresholds).astype(np.uint8)
-        case Dense():
-            m = matches(x.reshape(len(x), -1), node.weights)
-            return m if node.thresholds is None else (m >= node.thresholds).astype(np.uint8)
+        case Dense() | Conv():
+            taken = network.type(node.inputs[0])
+            u = (x.astype(np.int16) - taken.low).astype(np.uint8)
+            if isinstance(node, Dense):
+                m = _planes(u.reshape(len(x), -1), node.weights, taken.width)
+                return _activate(node, m, node.thresholds)
+            m = _conv(node, u, taken.low, taken.width)
+            thresholds = node.thresholds
+            if thresholds is not None and thresholds.ndim > 2:
+                rows, columns = node.classes(*taken.shape[:2])
+                thresholds = thresholds[rows][:, columns]
+            return _activate(node, m, thresholds)
+        case Pool():
+            return _windows(x, node.size, node.stride).max(axis=(4, 5))
         case Argmax():
             return np.argmax(x, axis=1)[:, None]  # the first of equals
     raise NotImplementedError(f"{node.name}: the golden model has no {type(node).__name__}")
 
 
 def _checked(network: Network, inputs: np.ndarray) -> np.ndarray:
-    inputs, node = np.asarray(inputs), network.input
-    if inputs.shape[1:] != node.shape:
-        raise PopstreamError(f"frames must have shape {node.shape}, not {inputs.shape[1:]}")
+    inputs, frame = np.asarray(inputs), network.type(network.input)
+    if inputs.shape[1:] != frame.shape:
+        raise PopstreamError(f"frames must have shape {frame.shape}, not {inputs.shape[1:]}")
     if not np.issubdtype(inputs.dtype, np.integer):
         raise PopstreamError(f"frames must be integers, not {inputs.dtype}")
-    if inputs.size and (inputs.min() < 0 or inputs.max() >= 1 << node.bits):
-        worst = inputs.min() if inputs.min() < 0 else inputs.max()
-        raise PopstreamError(f"frames must hold 0..{(1 << node.bits) - 1}, not {worst}")
+    if inputs.size and (inputs.min() < frame.low or inputs.max() > frame.high):
+        worst = inputs.min() if inputs.min() < frame.low else inputs.max()
+        raise PopstreamError(f"frames must hold {frame.low}..{frame.high}, not {worst}")
     return inputs
 
 
