@@ -4,11 +4,13 @@ One list serves everybody: the accelerator makes a core of each stage, the timin
 the resource model adds it up, the simulation taps its streams.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
+
 from sw.errors import PopstreamError
-from sw.network import Argmax, Binarise, Dense, Input, Network
+from sw.network import Argmax, Binarise, Conv, Input, Layer, Network, Node, Pool
 
 __all__ = [
     "Conversion",
@@ -17,9 +19,15 @@ __all__ = [
     "Matrix",
     "Maximum",
     "PlanError",
+    "Pooling",
+    "Quantisation",
     "Stage",
     "Thresholding",
+    "Window",
+    "layer_stages",
+    "line_buffer_rows",
     "pipeline",
+    "pool_stage",
 ]
 
 
@@ -47,6 +55,10 @@ class LayerLanes:
     accumulators : str
         What adds up the counts: "logic" (LUTs) or, on 7-series, "dsp" (a DSP48E1 for four neurons
         a cycle, for one cycle of latency).
+    planes : int
+        Bit planes of the input a cycle, a divisor of its bits; 0 is all of them.
+    rows : int
+        Rows of the image that a convolution's line buffer holds; 0 is `line_buffer_rows`.
     """
 
     inputs_per_beat: int
@@ -55,6 +67,8 @@ class LayerLanes:
     storage: str = "logic"
     logic_bits: int = 0
     accumulators: str = "logic"
+    planes: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,8 @@ class Lanes:
     input : str
         What a frame comes as: "pixels" (binarised in the fabric) or "bits" (binarised before).
     input_lanes : int
-        Pixels or bits a beat of the pipeline's input.
-    layers : dict from a Dense node's name to LayerLanes
+        Pixels or bits a beat of the pipeline's input; of an image's channels, elements.
+    layers : dict from a Dense or Conv node's name to LayerLanes
     """
 
     input: str
@@ -87,6 +101,8 @@ class Stage:
         The network's node whose value leaves; None where a stage only regroups.
     elements, lanes, width : int
         Elements of a vector, elements a beat, and bits an element of the stream that leaves.
+    vectors : int
+        Vectors a frame; those of an image are its pixels.
     """
 
     name: str
@@ -94,11 +110,22 @@ class Stage:
     elements: int
     lanes: int
     width: int
+    vectors: int = 1
 
     @property
     def beats(self) -> int:
         """Beats of a vector on the stream that leaves."""
         return -(-self.elements // self.lanes)
+
+    @property
+    def frame_beats(self) -> int:
+        """Beats of a frame on the stream that leaves."""
+        return self.vectors * self.beats
+
+    @property
+    def flat(self) -> bool:
+        """Whether the beats of a frame's vectors are those of one vector of the whole frame."""
+        return self.vectors == 1 or self.elements % self.lanes == 0
 
 
 @dataclass(frozen=True)
@@ -117,10 +144,54 @@ class Conversion(Stage):
 
 
 @dataclass(frozen=True)
+class Window(Stage):
+    """An image's pixels become the windows of a convolution, in rows, columns, channels.
+
+    `lanes` divides the channels, and a window leaves in beats; or it is the window's elements, and
+    pixels come and windows leave as one beat.
+    """
+
+    height: int = 1
+    columns: int = 1
+    channels: int = 1
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    fill: tuple[int, ...] = (0,)
+    rows: int = 1
+
+    @property
+    def i_lanes(self) -> int:
+        """Elements of a pixel that come a beat."""
+        return min(self.lanes, self.channels)
+
+    @property
+    def i_beats(self) -> int:
+        """Beats of a frame that come."""
+        return self.height * self.columns * (self.channels // self.i_lanes)
+
+
+@dataclass(frozen=True)
+class Pooling(Stage):
+    """The largest of each element over windows of an image."""
+
+    height: int = 1
+    columns: int = 1
+    size: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+
+    @property
+    def i_beats(self) -> int:
+        """Beats of a frame that come."""
+        return self.height * self.columns * self.beats
+
+
+@dataclass(frozen=True)
 class Matrix(Stage):
-    """A binary dense layer."""
+    """A binary layer: a dense one does a vector a frame, a convolution one an output pixel."""
 
     synapses: int = 1
+    bits: int = 1
     scores: bool = False
     folding: LayerLanes | None = None
 
@@ -130,8 +201,23 @@ class Matrix(Stage):
 
     @property
     def beats_per_vector(self) -> int:
-        """Input beats of a vector, and cycles of a group of neurons."""
+        """Input beats of a vector."""
         return -(-self.synapses // self.folding.inputs_per_beat)
+
+    @property
+    def planes(self) -> int:
+        """Bit planes of the input a cycle."""
+        return self.folding.planes or self.bits
+
+    @property
+    def passes(self) -> int:
+        """How often a group of neurons goes through the input beats."""
+        return self.bits // self.planes
+
+    @property
+    def group_cycles(self) -> int:
+        """Cycles of a group of neurons."""
+        return self.beats_per_vector * self.passes
 
     @property
     def groups(self) -> int:
@@ -139,14 +225,29 @@ class Matrix(Stage):
         return self.beats
 
     @property
+    def depth(self) -> int:
+        """Words of weights."""
+        return self.beats_per_vector * self.groups
+
+    @property
     def fold(self) -> int:
         """Cycles of a vector."""
-        return self.beats_per_vector * self.groups
+        return self.group_cycles * self.groups
 
     @property
     def weight_width(self) -> int:
         """Bits of weights read a cycle."""
         return self.folding.inputs_per_beat * self.folding.neurons_per_beat
+
+
+@dataclass(frozen=True)
+class Quantisation(Stage):
+    """Match counts become bits or levels, by thresholds that may depend on the place."""
+
+    top: int = 1
+    thresholds: np.ndarray | None = None
+    row_classes: tuple[int, ...] = (0,)
+    column_classes: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -158,10 +259,246 @@ class Maximum(Stage):
     i_width: int = 1
 
 
+def line_buffer_rows(node: Conv, height: int) -> int:
+    """Rows of the image a line buffer holds so that it never slows down its neighbours.
+
+    The last windows of a frame need the kernel's rows; while they are computed, all rows of the
+    next frame that its first windows need arrive.
+    """
+    kernel = node.kernel[0]
+    return min(2 * kernel, kernel + height)
+
+
 def _chain(network: Network) -> None:
     for before, node in pairwise(network.nodes):
         if node.inputs != (before.name,):
             raise PlanError(f"{node.name}: this version builds chains of layers, not branches")
+
+
+def layer_stages(network: Network, node: Layer, folding: LayerLanes) -> tuple[Stage, ...]:
+    """What a layer becomes: a matrix unit, behind a window where it is a convolution, and before a
+    quantiser where one threshold a neuron does not say it all.
+
+    Raises
+    ------
+    PlanError
+        The lanes of a convolution or the rows of its line buffer are none it can have.
+    """
+    taken, made = network.type(node.inputs[0]), network.type(node)
+    stages: list[Stage] = []
+    rows = columns = np.zeros(1, int)
+    vectors = 1
+    if isinstance(node, Conv):
+        window = _window(node, taken.shape, taken.width, taken.low, folding)
+        stages.append(window)
+        vectors = window.vectors
+        rows, columns = node.classes(*taken.shape[:2])
+
+    top = node.synapses * (taken.high - taken.low)
+    plain = node.thresholds is None or node.thresholds.ndim == 1
+    scores = node.thresholds is None or not plain
+    stages.append(
+        Matrix(
+            node.name,
+            node.name if plain else None,
+            node.neurons,
+            folding.neurons_per_beat,
+            top.bit_length() if scores else 1,
+            vectors,
+            synapses=node.synapses,
+            bits=taken.width,
+            scores=scores,
+            folding=folding,
+        )
+    )
+    if not plain:
+        if node.thresholds.ndim == 2:
+            rows, columns = rows * 0, columns * 0
+        stages.append(
+            Quantisation(
+                f"{node.name}_levels",
+                node.name,
+                node.neurons,
+                folding.neurons_per_beat,
+                made.width,
+                vectors,
+                top=top,
+                thresholds=node.thresholds,
+                row_classes=tuple(rows.tolist()),
+                column_classes=tuple(columns.tolist()),
+            )
+        )
+    return tuple(stages)
+
+
+def _window(node: Conv, shape, width: int, low: int, folding: LayerLanes) -> Window:
+    lanes = folding.inputs_per_beat
+    if lanes != node.synapses and node.channels % lanes:
+        raise PlanError(
+            f"{node.name}: inputs_per_beat must divide the {node.channels} channels or be all "
+            f"{node.synapses} synapses of a window, not {lanes}"
+        )
+    least = min(node.kernel[0], shape[0])
+    if folding.rows and folding.rows < least:
+        raise PlanError(f"{node.name}: rows must be at least {least}, not {folding.rows}")
+    top, bottom, left, right = node.padding
+    outputs = (
+        (shape[0] + top + bottom - node.kernel[0]) // node.stride[0] + 1,
+        (shape[1] + left + right - node.kernel[1]) // node.stride[1] + 1,
+    )
+    return Window(
+        f"{node.name}_window",
+        None,
+        node.synapses,
+        lanes,
+        width,
+        outputs[0] * outputs[1],
+        height=shape[0],
+        columns=shape[1],
+        channels=node.channels,
+        kernel=node.kernel,
+        stride=node.stride,
+        padding=node.padding,
+        fill=tuple(np.broadcast_to(node.fill - low, node.channels).tolist()),
+        rows=folding.rows or line_buffer_rows(node, shape[0]),
+    )
+
+
+def pool_stage(network: Network, node: Pool, lanes: int) -> Pooling:
+    """What a pool becomes where so many channels come a beat."""
+    taken, made = network.type(node.inputs[0]), network.type(node)
+    height, width, channels = made.shape
+    return Pooling(
+        node.name,
+        node.name,
+        channels,
+        lanes,
+        made.width,
+        height * width,
+        height=taken.shape[0],
+        columns=taken.shape[1],
+        size=node.size,
+        stride=node.stride,
+    )
+
+
+class _Builder:
+    """Stages one after the other; each is told what the stream before it carries."""
+
+    def __init__(self, network: Network, lanes: Lanes):
+        self.network, self.lanes = network, lanes
+        input = network.input
+        elements = network.type(input).elements
+        if not 1 <= lanes.input_lanes <= elements:
+            raise PlanError(f"input_lanes must be in 1..{elements}, not {lanes.input_lanes}")
+        self.stages: list[Stage] = []
+        # What the stream carries now, as if a stage had yielded it.
+        self.now = Stage(input.name, input.name, elements, lanes.input_lanes, input.bits)
+
+    def add(self, stage: Stage) -> None:
+        self.stages.append(stage)
+        self.now = stage
+
+    def regroup(self, name: str, elements: int, lanes: int) -> None:
+        """Vectors of `elements`, `lanes` a beat, of what now may be cut otherwise."""
+        now = self.now
+        total = now.elements * now.vectors
+        if not now.flat and elements != now.elements:
+            # Beats of pixels that hold padding are no beats of a longer vector.
+            fit = max(d for d in range(1, lanes + 1) if now.elements % d == 0)
+            self._convert(f"{name}_pixels", now.elements, fit)
+        flat = lanes == elements or elements % lanes == 0 or elements == total
+        if elements != self.now.elements and flat and self.now.lanes != lanes:
+            self._convert(f"{name}_lanes", total, lanes)
+        elif self.now.lanes != lanes:
+            self._convert(f"{name}_lanes", elements, lanes)
+        self.now = replace(self.now, elements=elements, vectors=total // elements)
+
+    def _convert(self, name: str, elements: int, lanes: int) -> None:
+        now = self.now
+        vectors = now.elements * now.vectors // elements
+        self.add(Conversion(name, None, elements, lanes, now.width, vectors, i_lanes=now.lanes))
+
+    def _folding(self, node: Layer) -> LayerLanes:
+        if node.name not in self.lanes.layers:
+            raise PlanError(f"{node.name}: the plan says nothing of this layer")
+        folding = self.lanes.layers[node.name]
+        for what, value, limit in (
+            ("inputs_per_beat", folding.inputs_per_beat, node.synapses),
+            ("neurons_per_beat", folding.neurons_per_beat, node.neurons),
+        ):
+            if not 1 <= value <= limit:
+                raise PlanError(f"{node.name}: {what} must be in 1..{limit}, not {value}")
+        bits = self.now.width
+        if folding.planes and bits % folding.planes:
+            raise PlanError(
+                f"{node.name}: planes must divide the input's {bits} bits, not {folding.planes}"
+            )
+        return folding
+
+    def binarise(self, node: Binarise) -> None:
+        low = self.network.type(node.inputs[0]).low
+        if self.lanes.input == "pixels":
+            thresholds = np.broadcast_to(node.thresholds - low, self.network.type(node).shape)
+            self.add(
+                Thresholding(
+                    node.name,
+                    node.name,
+                    self.now.elements,
+                    self.now.lanes,
+                    1,
+                    i_width=self.now.width,
+                    thresholds=tuple(thresholds.reshape(-1).tolist()),
+                )
+            )
+        self.now = replace(self.now, width=1)
+
+    def layer(self, node: Layer) -> None:
+        folding = self._folding(node)
+        if isinstance(node, Conv):
+            elements = node.channels
+            lanes = min(folding.inputs_per_beat, elements)
+        else:
+            elements, lanes = node.synapses, folding.inputs_per_beat
+        self.regroup(node.name, elements, lanes)
+        for stage in layer_stages(self.network, node, folding):
+            self.add(stage)
+
+    def pool(self, node: Pool) -> None:
+        channels = self.network.type(node).shape[2]
+        if self.now.elements != channels:  # an image that comes as one vector
+            self.regroup(node.name, channels, channels)
+        self.add(pool_stage(self.network, node, self.now.lanes))
+
+    def argmax(self, node: Argmax) -> None:
+        now = self.now
+        self.add(
+            Maximum(
+                node.name,
+                node.name,
+                1,
+                1,
+                self.network.type(node).width,
+                i_elements=now.elements,
+                i_lanes=now.lanes,
+                i_width=now.width,
+            )
+        )
+
+    def node(self, node: Node) -> None:
+        match node:
+            case Input():
+                pass
+            case Binarise():
+                self.binarise(node)
+            case Layer():
+                self.layer(node)
+            case Pool():
+                self.pool(node)
+            case Argmax():
+                self.argmax(node)
+            case _:
+                raise PlanError(f"{node.name}: this version cannot build a {type(node).__name__}")
 
 
 def pipeline(network: Network, lanes: Lanes) -> tuple[Stage, ...]:
@@ -176,84 +513,13 @@ def pipeline(network: Network, lanes: Lanes) -> tuple[Stage, ...]:
     _chain(network)
     if lanes.input not in ("pixels", "bits"):
         raise PlanError(f"input must be 'pixels' or 'bits', not {lanes.input!r}")
-    elements = network.type(network.input).elements
-    if not 1 <= lanes.input_lanes <= elements:
-        raise PlanError(f"input_lanes must be in 1..{elements}, not {lanes.input_lanes}")
-    names = [node.name for node in network.of(Dense)]
+    if lanes.input == "bits" and not isinstance(network.nodes[1], Binarise):
+        raise PlanError(f"{network.nodes[1].name}: takes pixels, so the input cannot be bits")
+    names = [node.name for node in network.of(Layer)]
     for name in lanes.layers:
         if name not in names:
             raise PlanError(f"the network has no layer {name!r}; it has {', '.join(names)}")
-
-    stages: list[Stage] = []
-    now = lanes.input_lanes
-    width = network.input.bits
-    for node in network.nodes[1:]:
-        if isinstance(node, Binarise):
-            if lanes.input == "pixels":
-                thresholds = tuple(
-                    int(t)
-                    for t in (
-                        node.thresholds.reshape(-1)
-                        if node.thresholds.ndim
-                        else [node.thresholds] * elements
-                    )
-                )
-                stages.append(
-                    Thresholding(
-                        node.name, node.name, elements, now, 1, i_width=width, thresholds=thresholds
-                    )
-                )
-            width = 1
-        elif isinstance(node, Dense):
-            if node.name not in lanes.layers:
-                raise PlanError(f"{node.name}: the plan says nothing of this layer")
-            folding = lanes.layers[node.name]
-            for what, value, limit in (
-                ("inputs_per_beat", folding.inputs_per_beat, node.synapses),
-                ("neurons_per_beat", folding.neurons_per_beat, node.neurons),
-            ):
-                if not 1 <= value <= limit:
-                    raise PlanError(f"{node.name}: {what} must be in 1..{limit}, not {value}")
-            if now != folding.inputs_per_beat:
-                stages.append(
-                    Conversion(
-                        f"{node.name}_lanes",
-                        None,
-                        node.synapses,
-                        folding.inputs_per_beat,
-                        1,
-                        i_lanes=now,
-                    )
-                )
-            now = folding.neurons_per_beat
-            width = network.type(node).width
-            stages.append(
-                Matrix(
-                    node.name,
-                    node.name,
-                    node.neurons,
-                    now,
-                    width,
-                    synapses=node.synapses,
-                    scores=node.thresholds is None,
-                    folding=folding,
-                )
-            )
-        elif isinstance(node, Argmax):
-            i_elements = network.type(node.inputs[0]).elements
-            stages.append(
-                Maximum(
-                    node.name,
-                    node.name,
-                    1,
-                    1,
-                    network.type(node).width,
-                    i_elements=i_elements,
-                    i_lanes=now,
-                    i_width=width,
-                )
-            )
-            now, width = 1, network.type(node).width
-        elif not isinstance(node, Input):
-            raise PlanError(f"{node.name}: this version cannot build a {type(node).__name__}")
-    return tuple(stages)
+    builder = _Builder(network, lanes)
+    for node in network.nodes:
+        builder.node(node)
+    return tuple(builder.stages)

@@ -1,24 +1,34 @@
 """Exact cycles of a pipeline: how long a frame takes, and how often one leaves.
 
-Steady state: a frame leaves every `cycles_per_frame`, the largest number of cycles that any stage
-spends on one. Latency: from the transfer of a frame's first beat at the input to the transfer of
-its first beat at the output, both counted in clock edges, with the pipeline empty before, a new
-beat offered every cycle and the output always ready.
+Latency: from the transfer of a frame's first beat at the input to the transfer of its first beat at
+the output, both counted in clock edges, with the pipeline empty before, a new beat offered every
+cycle and the output always ready. Steady state: from one frame's first beat at the output to the
+next one's, once the pipeline is full. No pipeline is faster than its slowest stage; it is just that
+fast where the line buffers are deep enough, and whether they are is found here.
 
-The latency is found by sending one frame through a model of each core's timing, beat by beat. In
-an empty pipeline only a width converter can make the core before it wait, because every other core
-has room for a whole vector; so times flow from the input to the output with that one exception.
+Each core's timing is a process or two of `hw.events`, through which frames are sent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
+from itertools import cycle, repeat
 
+from hw.cores import rom
 from hw.cores.argmax import argmax_cycles
 from hw.cores.width_converter import converter_sizes
-from hw.pipeline import Conversion, Matrix, Maximum, Stage, Thresholding
+from hw.events import Process, Stream, Tokens, run
+from hw.pipeline import (
+    Conversion,
+    Matrix,
+    Maximum,
+    Pooling,
+    Quantisation,
+    Stage,
+    Thresholding,
+    Window,
+)
 
-__all__ = ["Cycles", "predict", "stage_cycles"]
+__all__ = ["Cycles", "predict", "stage_cycles", "starts"]
 
 
 @dataclass(frozen=True)
@@ -40,95 +50,158 @@ class Cycles:
     binding: str
 
 
-class _Always:
-    """A consumer that takes each beat as soon as it is offered, one a cycle."""
+def _conversion(stage: Conversion, i: Stream, o: Stream) -> Iterator[Process]:
+    capacity, step, last_step = converter_sizes(stage.elements, stage.i_lanes, stage.lanes)
+    i_beats = -(-stage.elements // stage.i_lanes)
+    steps = [step] * (i_beats - 1) + [last_step]
+    came, left = Tokens(), Tokens()
 
-    def __init__(self):
-        self.times: list[int] = []
+    def arrive():
+        time, room = 0, capacity
+        for added in cycle(steps):
+            while room < step:
+                time = max(time, (yield left))
+                room += stage.lanes
+            time = 1 + (yield from i.take(time))
+            came.put(time)
+            room -= added
 
-    def take(self, time: int) -> int:
-        if self.times:
-            time = max(time, self.times[-1] + 1)
-        self.times.append(time)
-        return time
+    def leave():
+        time = held = 0
+        added = cycle(steps)
+        while True:
+            while held < stage.lanes:
+                time = max(time, (yield came))
+                held += next(added)
+            time = 1 + (yield from o.give(time))
+            left.put(time)
+            held -= stage.lanes
 
-
-class _Converter:
-    """A width converter whose output is taken at once."""
-
-    def __init__(self, stage: Conversion, after):
-        self.capacity, self.step, self.last_step = converter_sizes(
-            stage.elements, stage.i_lanes, stage.lanes
-        )
-        self.o_lanes, self.after = stage.lanes, after
-        self.i_beats, self.beat = -(-stage.elements // stage.i_lanes), 0
-        self.held, self.now = 0, 0  # elements held at the beginning of cycle `now`
-
-    def _run(self, until: float) -> None:
-        """Let beats leave, one a cycle, before cycle `until`."""
-        while self.held >= self.o_lanes and self.now < until:
-            self.after.take(self.now)
-            self.held -= self.o_lanes
-            self.now += 1
-
-    def take(self, time: int) -> int:
-        self._run(time)
-        self.now = max(self.now, time)
-        while self.held > self.capacity - self.step:
-            self._run(self.now + 1)
-        taken = self.now
-        self._run(self.now + 1)  # a beat may leave in the cycle in which one comes
-        self.now = taken + 1
-        self.beat += 1
-        self.held += self.last_step if self.beat == self.i_beats else self.step
-        if self.beat == self.i_beats:
-            self._run(inf)
-        return taken
+    yield arrive()
+    yield leave()
 
 
-def _matrix(stage: Matrix, arrivals: Sequence[int], after) -> None:
-    beats, depth = stage.beats_per_vector, stage.folding.stages + 3
+def _matrix(stage: Matrix, i: Stream, o: Stream) -> Iterator[Process]:
+    cycles = stage.group_cycles
+    depth = (
+        rom.LATENCY + stage.folding.stages
+    )  # cycles between the last count's issue and its result
     if stage.folding.accumulators == "dsp":
         depth += 1  # the register behind a DSP's sum
-    result = arrivals[-1] + depth if stage.groups == 1 else arrivals[-1] + beats + depth
-    for _ in range(stage.groups):
-        result = max(result + beats, after.take(result) + 1)
+    room = Tokens([0] * -(-(depth + 2) // cycles))
+    results = Tokens()
+
+    def leave():
+        time = 0
+        while True:
+            time = max(time, (yield results))
+            time = 1 + (yield from o.give(time))
+            room.put(time)
+
+    yield leave()
+    if stage.groups == stage.passes == 1:
+
+        def stream():
+            time = 0
+            while True:
+                for _ in range(stage.beats_per_vector - 1):
+                    time = 1 + (yield from i.take(time))
+                time = 1 + (yield from i.take(max(time, (yield room))))
+                results.put(time + depth)
+
+        yield stream()
+        return
+
+    banks, full = Tokens([0, 0]), Tokens()
+
+    def arrive():
+        time = 0
+        while True:
+            time = max(time, (yield banks))
+            for _ in range(stage.beats_per_vector):
+                time = 1 + (yield from i.take(time))
+            full.put(time)
+
+    def compute():
+        time = 0
+        while True:
+            time = max(time, (yield full))
+            for _ in range(stage.groups):
+                time = 1 + max(time + cycles - 1, (yield room))
+                results.put(time + depth)
+            banks.put(time)
+
+    yield arrive()
+    yield compute()
 
 
-def _walk(stages: Sequence[Stage], arrivals: list[int]) -> list[int]:
-    """Times of the last stage's output beats, from times of the first one's input beats."""
-    for index, stage in enumerate(stages):
-        sink = _Always()
-        following = stages[index + 1] if index + 1 < len(stages) else None
-        after = _Converter(following, sink) if isinstance(following, Conversion) else sink
-        match stage:
-            case Thresholding():
-                for time in arrivals:
-                    after.take(time)
-            case Matrix():
-                _matrix(stage, arrivals, after)
-            case Maximum():
-                after.take(arrivals[-1] + argmax_cycles(stage.i_lanes))
-            case Conversion() if index == 0:
-                converter = _Converter(stage, sink)
-                for time in arrivals:
-                    converter.take(time)
-            case Conversion():
-                continue  # walked together with the stage before it
-        arrivals = sink.times
-    return arrivals
+def _maximum(stage: Maximum, i: Stream, o: Stream) -> Iterator[Process]:
+    """Only where the output is always taken, as the last stage's is."""
+
+    def process():
+        time = 0
+        beats = -(-stage.i_elements // stage.i_lanes)
+        while True:
+            for _ in range(beats):
+                time = 1 + (yield from i.take(time))
+            yield from o.give(time + argmax_cycles(stage.i_lanes) - 1)
+
+    yield process()
+
+
+_PROCESSES = {Conversion: _conversion, Matrix: _matrix, Maximum: _maximum}
+
+
+def starts(stages: Sequence[Stage], input_beats: int, frames: int) -> list[int]:
+    """The cycles in which the first beats of some frames leave, counted from the first one in.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+    input_beats : int
+        Beats of a frame at the input, at least 1.
+    frames : int
+        How many.
+    """
+    stream, processes, times = Stream(), [], []
+
+    def source(o: Stream):
+        time = 0
+        for _ in repeat(None, frames * input_beats):
+            time = 1 + (yield from o.give(time))
+
+    def sink(i: Stream, beats: int):
+        time = 0
+        for _ in range(frames):
+            time = yield from i.take(time)
+            times.append(time)
+            time += 1
+            for _ in range(beats - 1):
+                time = 1 + (yield from i.take(time))
+
+    processes.append(source(stream))
+    for stage in stages:
+        if not isinstance(stage, Thresholding):  # logic on the stream's way
+            made = Stream()
+            processes += _PROCESSES[type(stage)](stage, stream, made)
+            stream = made
+    processes.append(sink(stream, stages[-1].frame_beats if stages else input_beats))
+    run(processes)
+    return times
 
 
 def stage_cycles(stage: Stage) -> int:
     """Cycles that a stage spends on a frame in the steady state."""
     match stage:
         case Matrix():
-            return stage.fold
+            return stage.vectors * stage.fold
         case Conversion():
-            return max(stage.beats, -(-stage.elements // stage.i_lanes))
+            return stage.vectors * max(stage.beats, -(-stage.elements // stage.i_lanes))
+        case Window() | Pooling():
+            return max(stage.i_beats, stage.frame_beats)
         case Maximum():
             return -(-stage.i_elements // stage.i_lanes)
-    return stage.beats
+    return stage.frame_beats
 
 
 def predict(stages: Sequence[Stage], input_beats: int) -> Cycles:
@@ -149,5 +222,5 @@ def predict(stages: Sequence[Stage], input_beats: int) -> Cycles:
             any(s.name == name and isinstance(s, Matrix) for s in stages),
         ),
     )
-    first_frame = _walk(stages, list(range(input_beats)))
+    first_frame = starts(stages, input_beats, 1)
     return Cycles(per_frame=spent[binding], latency=first_frame[0], binding=binding)
