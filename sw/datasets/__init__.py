@@ -1,27 +1,31 @@
-"""Data sets as plain arrays: ``digits`` (embedded in scikit-learn), ``mnist``, ``fashion-mnist``.
+"""Data sets as plain arrays: ``digits`` (embedded in scikit-learn), ``mnist``, ``fashion-mnist``,
+``cifar-10``.
 
-The last two are read from the publishers' own files, DIR/mnist/train-images-idx3-ubyte.gz and so
-on. DIR is the caller's choice, else the environment variable POPSTREAM_DATA, else the user's cache
-folder; files that are missing there are downloaded.
+All but the first are read from the publishers' own files, DIR/mnist/train-images-idx3-ubyte.gz,
+DIR/cifar-10-batches-py/data_batch_1 and so on. DIR is the caller's choice, else the environment
+variable POPSTREAM_DATA, else the user's cache folder; files that are missing there are downloaded.
 
 Sources: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998;
 Y. LeCun, C. Cortes, C. Burges, "The MNIST database"; H. Xiao, K. Rasul, R. Vollgraf,
-"Fashion-MNIST", 2017.
+"Fashion-MNIST", 2017; `sw.datasets.cifar` names its own.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sw.datasets import cifar
 from sw.datasets.download import download
 from sw.datasets.idx import read_idx
 from sw.errors import MissingTool, PopstreamError, unknown
 
-__all__ = ["Dataset", "data_directory", "load", "load_test", "names"]
+__all__ = ["Dataset", "data_directory", "folder", "load", "load_test", "names"]
 
 _DIGITS = tuple("0123456789")
+_CIFAR = "cifar-10"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,7 @@ class Dataset:
     Members
     -------
     name : str
-    train_images, test_images : uint8 (images, height, width)
+    train_images, test_images : uint8 (images, height, width) or (images, height, width, channels)
         Pixels, 0..2**bits - 1, raster order.
     train_labels, test_labels : uint8 (images,)
         Index into ``classes``.
@@ -117,7 +121,7 @@ _PUBLISHED = {
 
 def names() -> tuple[str, ...]:
     """Every name ``load`` takes."""
-    return ("digits", *_PUBLISHED)
+    return ("digits", *_PUBLISHED, _CIFAR)
 
 
 def load(name: str, data_dir: Path | str | None = None) -> Dataset:
@@ -137,10 +141,11 @@ def load(name: str, data_dir: Path | str | None = None) -> Dataset:
     """
     if name == "digits":
         return _load_digits()
-    published = _find(name)
+    _check(name)
     train_images, train_labels = _read_split(name, "train", data_dir)
     test_images, test_labels = _read_split(name, "t10k", data_dir)
-    return Dataset(name, train_images, train_labels, test_images, test_labels, 8, published.classes)
+    classes = cifar.CLASSES if name == _CIFAR else _PUBLISHED[name].classes
+    return Dataset(name, train_images, train_labels, test_images, test_labels, 8, classes)
 
 
 def load_test(name: str, data_dir: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +153,7 @@ def load_test(name: str, data_dir: Path | str | None = None) -> tuple[np.ndarray
     if name == "digits":
         digits = _load_digits()
         return digits.test_images, digits.test_labels
-    _find(name)
+    _check(name)
     return _read_split(name, "t10k", data_dir)
 
 
@@ -166,21 +171,35 @@ def data_directory(data_dir: Path | str | None = None) -> Path:
     return platformdirs.user_cache_path("popstream")
 
 
-def _find(name: str) -> _Published:
-    if name not in _PUBLISHED:
+def folder(name: str, data_dir: Path | str | None = None) -> Path:
+    """Where the files of a published data set are, or will be."""
+    return data_directory(data_dir) / (cifar.FOLDER if name == _CIFAR else name)
+
+
+def _check(name: str) -> None:
+    if name not in names():
         raise unknown("data set", name, names())
-    return _PUBLISHED[name]
 
 
 def _read_split(
     name: str, split: str, data_dir: Path | str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 28, 28) and labels (n,) of the ``train`` or ``t10k`` files."""
-    classes = _PUBLISHED[name].classes
-    images_path = _obtain(name, f"{split}-images-idx3-ubyte.gz", data_dir)
-    labels_path = _obtain(name, f"{split}-labels-idx1-ubyte.gz", data_dir)
+    """Images and labels of the ``train`` or ``t10k`` files."""
+    place = folder(name, data_dir)
+    if name == _CIFAR:
+        files = cifar.TRAIN if split == "train" else cifar.TEST
+        for file in files:
+            _obtain(name, place / file, cifar.obtain, place)
+        images, labels = zip(*(cifar.read_batch(place / file) for file in files), strict=True)
+        return np.concatenate(images), np.concatenate(labels)
+    published = _PUBLISHED[name]
+    images_path = place / f"{split}-images-idx3-ubyte.gz"
+    labels_path = place / f"{split}-labels-idx1-ubyte.gz"
+    for path in (images_path, labels_path):
+        urls = [mirror + path.name for mirror in published.mirrors]
+        _obtain(name, path, download, urls, path, sha256=published.sha256[path.name])
     images = read_idx(images_path, item_shape=(28, 28))
-    labels = read_idx(labels_path, item_shape=(), largest=len(classes) - 1)
+    labels = read_idx(labels_path, item_shape=(), largest=len(published.classes) - 1)
     if len(images) != len(labels):
         raise PopstreamError(
             f"{images_path} holds {len(images)} images, but {labels_path.name} {len(labels)} labels"
@@ -188,26 +207,18 @@ def _read_split(
     return images, labels
 
 
-def _obtain(name: str, file: str, data_dir: Path | str | None) -> Path:
-    """The path of a published file, which is there when this returns."""
-    folder = data_directory(data_dir) / name
-    path = folder / file
+def _obtain(name: str, path: Path, get: Callable, *arguments, **options) -> None:
+    """Calls ``get`` unless the published file is there already."""
     if path.exists():
-        return path
-    published = _PUBLISHED[name]
+        return
     try:
-        download(
-            [mirror + file for mirror in published.mirrors],
-            path,
-            sha256=published.sha256[file],
-        )
+        get(*arguments, **options)
     except PopstreamError as error:
         raise PopstreamError(
-            f"data set {name!r}: {file} is not in {folder} and cannot be downloaded ({error}); "
-            "put the publisher's file there, or name another data directory by --data-dir or "
-            "POPSTREAM_DATA"
+            f"data set {name!r}: {path.name} is not in {path.parent} and cannot be downloaded "
+            f"({error}); put the publisher's file there, or name another data directory by "
+            "--data-dir or POPSTREAM_DATA"
         ) from error
-    return path
 
 
 def _load_digits() -> Dataset:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sw import datasets
+from sw.datasets import cifar
 from sw.errors import PopstreamError
 
 FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -33,6 +34,7 @@ def offline(monkeypatch):
         raise PopstreamError(f"{urls[0]}: no network")
 
     monkeypatch.setattr(datasets, "download", refuse)
+    monkeypatch.setattr(cifar, "download", refuse)
 
 
 def test_digits_split_is_stratified_and_whole():
@@ -85,12 +87,15 @@ def test_missing_files_are_downloaded_by_name_and_digest(tmp_path, monkeypatch):
     assert asked == [("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte.gz", 64)]
 
 
-def test_offline_without_files_is_one_line(tmp_path, offline):
+@pytest.mark.parametrize(
+    ("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar-10", "data_batch_1")]
+)
+def test_offline_without_files_is_one_line(name, file, tmp_path, offline):
     with pytest.raises(PopstreamError) as error:
-        datasets.load("mnist", tmp_path)
+        datasets.load(name, tmp_path)
     message = str(error.value)
     assert "\n" not in message
-    for part in ("train-images-idx3-ubyte.gz", str(tmp_path), "no network", "--data-dir"):
+    for part in (file, str(datasets.folder(name, tmp_path)), "no network", "--data-dir"):
         assert part in message
 
 
@@ -114,12 +119,20 @@ def test_data_directory_prefers_the_caller_then_the_environment(monkeypatch):
     assert datasets.data_directory().name == "popstream"
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-def test_real_files(name, monkeypatch, offline):
-    folder = os.environ.get("POPSTREAM_DATA")
-    if not folder or not (Path(folder) / name).is_dir():
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("mnist", (60000, 28, 28)),
+        ("fashion-mnist", (60000, 28, 28)),
+        ("cifar-10", (50000, 32, 32, 3)),
+    ],
+)
+def test_real_files(name, shape, offline):
+    if "POPSTREAM_DATA" not in os.environ or not datasets.folder(name).is_dir():
         pytest.skip(f"no {name} under POPSTREAM_DATA")
     data = datasets.load(name)
-    assert data.train_images.shape == (60000, 28, 28)
-    assert data.test_images.shape == (10000, 28, 28)
+    assert data.train_images.shape == shape
+    assert data.test_images.shape == (10000, *shape[1:])
     assert set(data.train_labels) == set(range(10))
+    assert len(data.train_labels) == len(data.train_images)
+    assert len(data.test_labels) == len(data.test_images)
