@@ -1,5 +1,5 @@
 """Data sets as plain arrays: ``digits`` (embedded in scikit-learn), ``mnist``, ``fashion-mnist``,
-``cifar-10``.
+``cifar10``.
 
 All but the first are read from the publishers' own files, DIR/mnist/train-images-idx3-ubyte.gz,
 DIR/cifar-10-batches-py/data_batch_1 and so on. DIR is the caller's choice, else the environment
@@ -25,7 +25,7 @@ from sw.errors import MissingTool, PopstreamError, unknown
 __all__ = ["Dataset", "data_directory", "folder", "load", "load_test", "names"]
 
 _DIGITS = tuple("0123456789")
-_CIFAR = "cifar-10"
+_CIFAR = "cifar10"
 
 
 @dataclass(frozen=True, eq=False)

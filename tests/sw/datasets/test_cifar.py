@@ -54,7 +54,7 @@ def test_the_batches_here_are_pickles(made):
 
 def test_images_are_rows_columns_channels(made, tmp_path):
     _, rows = made
-    data = datasets.load("cifar-10", tmp_path)
+    data = datasets.load("cifar10", tmp_path)
     assert data.train_images.shape == (15, 32, 32, 3) and data.train_images.dtype == np.uint8
     assert data.train_labels.tolist() == [9, 0, 1, 9, 0, 2, 9, 0, 3, 9, 0, 4, 9, 0, 5]
     assert data.test_labels.tolist() == [9, 0, 6]
@@ -62,7 +62,7 @@ def test_images_are_rows_columns_channels(made, tmp_path):
     for image, row in zip(data.test_images, rows["test_batch"], strict=True):
         for channel in range(3):
             assert image[5, 7, channel] == row[1024 * channel + 32 * 5 + 7]
-    images, labels = datasets.load_test("cifar-10", tmp_path)
+    images, labels = datasets.load_test("cifar10", tmp_path)
     assert np.array_equal(images, data.test_images) and np.array_equal(labels, data.test_labels)
 
 
@@ -71,8 +71,8 @@ def test_nothing_unknown_is_read(made, tmp_path):
     path = folder / "data_batch_3"
     path.write_bytes(path.read_bytes()[:-1] + b"0.")
     with pytest.raises(PopstreamError, match=r"data_batch_3: SHA-256 is .*delete it to have it"):
-        datasets.load("cifar-10", tmp_path)
-    assert len(datasets.load_test("cifar-10", tmp_path)[1]) == 3
+        datasets.load("cifar10", tmp_path)
+    assert len(datasets.load_test("cifar10", tmp_path)[1]) == 3
 
 
 def archive(rows, names):
@@ -102,7 +102,7 @@ def test_missing_batches_come_from_the_archive(tmp_path, monkeypatch):
     digest = hashlib.sha256(batch([1, 2, 3], rows)).hexdigest()
     for name in (*cifar.TRAIN, *cifar.TEST):
         monkeypatch.setitem(cifar.SHA256, name, digest)
-    assert len(datasets.load("cifar-10", tmp_path).train_labels) == 15
+    assert len(datasets.load("cifar10", tmp_path).train_labels) == 15
     folder = tmp_path / cifar.FOLDER
     assert sorted(path.name for path in folder.iterdir()) == [*cifar.TRAIN, *cifar.TEST]
     assert [path.name for path in tmp_path.iterdir()] == [cifar.FOLDER]
@@ -111,6 +111,6 @@ def test_missing_batches_come_from_the_archive(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", [b"<html>", archive(np.zeros((3, 3072), np.uint8), ["other"])])
 def test_an_archive_without_them_is_told(tmp_path, monkeypatch, content):
     serving(monkeypatch, content)
-    with pytest.raises(PopstreamError, match=r"'cifar-10': .* \(cannot unpack [^\n]*$"):
-        datasets.load("cifar-10", tmp_path)
+    with pytest.raises(PopstreamError, match=r"'cifar10': .* \(cannot unpack [^\n]*$"):
+        datasets.load("cifar10", tmp_path)
     assert list((tmp_path / cifar.FOLDER).iterdir()) == []

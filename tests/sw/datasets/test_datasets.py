@@ -88,7 +88,7 @@ def test_missing_files_are_downloaded_by_name_and_digest(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar-10", "data_batch_1")]
+    ("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "data_batch_1")]
 )
 def test_offline_without_files_is_one_line(name, file, tmp_path, offline):
     with pytest.raises(PopstreamError) as error:
@@ -124,7 +124,7 @@ def test_data_directory_prefers_the_caller_then_the_environment(monkeypatch):
     [
         ("mnist", (60000, 28, 28)),
         ("fashion-mnist", (60000, 28, 28)),
-        ("cifar-10", (50000, 32, 32, 3)),
+        ("cifar10", (50000, 32, 32, 3)),
     ],
 )
 def test_real_files(name, shape, offline):
