@@ -17,6 +17,9 @@ __all__ = ["ACCUMULATORS", "LUT_RAM", "STORAGE", "TABLE", "MatrixUnit"]
 STORAGE = ("table", "logic", "block")
 ACCUMULATORS = ("logic", "dsp")
 
+# The widest element of an input.
+MOST_BITS = 8
+
 # The deepest table: four of a LUT6's inputs select the weight.
 TABLE = 16
 
@@ -28,52 +31,64 @@ _REACH = 32
 
 
 class MatrixUnit(wiring.Component):
-    """Multiplies a vector of signs by a matrix of signs: one binary dense layer.
+    """Multiplies a vector of signs or small integers by a matrix of signs: one binary dense layer.
 
     Bit 1 is +1, bit 0 is -1. For each neuron `m = popcount(xnor(x, w))` over all synapses; the
-    output is the bit `m >= threshold`, or `m` itself where there are no thresholds.
+    output is the bit `m >= threshold`, or `m` itself where there are no thresholds. An element of
+    `bits` bits, an integer x in 0..top with `top = 2**bits - 1`, counts x where its weight is 1 and
+    top - x, its complement, where that is 0. That is the same count plane by plane,
+    `m = sum over b of 2**b * popcount(xnor(bit b of x, w))`, in 0..synapses * top.
 
-    A cycle does `inputs_per_beat` synapses of `neurons_per_beat` neurons, so a vector takes
-    `fold = ceil(synapses / inputs_per_beat) * ceil(neurons / neurons_per_beat)` cycles, and vectors
-    follow each other without a gap. The input is held in two banks: the next vector arrives while
-    this one is computed. Where all neurons are done at once nothing is held and each beat is
+    A cycle does `inputs_per_beat` synapses of `neurons_per_beat` neurons and `planes` of the bit
+    planes; a vector passes `passes = bits / planes` times, the highest planes first. So it takes
+    `fold = beats_per_vector * passes * groups` cycles, with `beats_per_vector = ceil(synapses /
+    inputs_per_beat)` and `groups = ceil(neurons / neurons_per_beat)`, and vectors follow each other
+    without a gap. The input is held in two banks: the next vector arrives while this one is
+    computed. Where all planes of all neurons are done at once nothing is held and each beat is
     computed as it comes.
 
-    Latency, with no stalls: the first output beat is valid `beats_per_vector + stages + 3` cycles
-    after the last input beat's transfer (`stages + 3` where all neurons are done at once), and the
-    others `beats_per_vector` cycles apart. With accumulators in DSPs it is one cycle more.
+    Latency, with no stalls: the first output beat is valid `cycles_per_group + depth` cycles after
+    the last input beat's transfer (`depth` where nothing is held), and the others
+    `cycles_per_group = beats_per_vector * passes` cycles apart. The depth is `stages + 3`, and
+    `ceil(log2(planes))` more for the sum of the planes, and one more with accumulators in DSPs.
 
     Parameters
     ----------
     weights : array of 0 and 1, shape (neurons, synapses)
     thresholds : sequence of int or None
-        One a neuron, in 0..synapses+1: 0 is always on, synapses+1 never. None yields scores.
+        One a neuron, in 0..most+1 of `most = synapses * top`: 0 is always on, most+1 never. None
+        yields scores.
     inputs_per_beat : int
         Synapses a cycle, SIMD in FINN, in 1..synapses.
     neurons_per_beat : int
         Neurons a cycle, PE in FINN, in 1..neurons.
+    bits : int
+        Bits of an input element, in 1..8.
+    planes : int
+        Bit planes a cycle, a divisor of `bits`; 0 is all of them.
     stages : int
         Register levels inside the popcount, from none to one behind each of its levels.
     storage : str
         Where weights are kept: "table" (they become part of the truth tables of the popcount's
-        first level, where the fold is at most 16), "logic" (LUT ROM) or "block" (block RAM). Where
-        the fold is 1 they are constants of the first level in any case.
+        first level, where there are at most 16 beats of all groups), "logic" (LUT ROM) or "block"
+        (block RAM). Where there is one they are constants of the first level in any case.
     logic_bits : int
         With "block": how many of the weights of a cycle are kept in LUT ROM all the same, in
         0..inputs_per_beat * neurons_per_beat.
     accumulators : str
         What adds up the counts of a neuron: "logic" (LUTs) or "dsp" (a DSP48E1 for four neurons a
-        cycle, where the family is "xc7" or "generic"). A DSP adds 12 bits, so there may be 2047
-        synapses, or 4095 where there are no thresholds. A unit with nothing to add, which counts
-        all synapses at once and has constant thresholds or none, cannot have it in DSPs.
+        cycle, where the family is "xc7" or "generic"). A DSP adds 12 bits, so m may be up to 2047,
+        or 4095 where there are no thresholds; and it does not shift, so all planes are done at
+        once. A unit with nothing to add, which counts all synapses at once and has constant
+        thresholds or none, cannot have it in DSPs.
     family : str
         Whose LUTs the unit is made for: "xc7", "ecp5", "ice40" or "generic".
 
     Members
     -------
-    i : In(stream.Signature(ArrayLayout(1, inputs_per_beat)))
+    i : In(stream.Signature(ArrayLayout(bits, inputs_per_beat)))
         Padding lanes of the last beat are ignored.
-    o : Out(stream.Signature(ArrayLayout(1 or range(synapses + 1), neurons_per_beat)))
+    o : Out(stream.Signature(ArrayLayout(1 or range(most + 1), neurons_per_beat)))
         Padding lanes of the last beat carry anything.
 
     Raises
@@ -89,6 +104,8 @@ class MatrixUnit(wiring.Component):
         thresholds: np.ndarray | None,
         inputs_per_beat: int,
         neurons_per_beat: int,
+        bits: int = 1,
+        planes: int = 0,
         stages: int = 0,
         storage: str = "logic",
         logic_bits: int = 0,
@@ -105,11 +122,17 @@ class MatrixUnit(wiring.Component):
             raise ValueError(f"inputs_per_beat must be in 1..{synapses}, not {inputs_per_beat}")
         if not 1 <= neurons_per_beat <= neurons:
             raise ValueError(f"neurons_per_beat must be in 1..{neurons}, not {neurons_per_beat}")
+        if not 1 <= bits <= MOST_BITS:
+            raise ValueError(f"bits must be in 1..{MOST_BITS}, not {bits}")
+        if not 0 <= planes <= bits or bits % (planes or bits):
+            raise ValueError(f"planes must divide the {bits} bits, or be 0, not {planes}")
+        planes = planes or bits
+        most = synapses * ((1 << bits) - 1)
         if storage not in STORAGE:
             raise ValueError(f"Storage must be one of {', '.join(STORAGE)}, not {storage!r}")
-        fold = -(-synapses // inputs_per_beat) * -(-neurons // neurons_per_beat)
-        if storage == "table" and fold > TABLE:
-            raise ValueError(f"A table has at most {TABLE} words, not the {fold} of this fold")
+        words = -(-synapses // inputs_per_beat) * -(-neurons // neurons_per_beat)
+        if storage == "table" and words > TABLE:
+            raise ValueError(f"A table has at most {TABLE} words, not the {words} of this fold")
         if not 0 <= logic_bits <= inputs_per_beat * neurons_per_beat:
             raise ValueError(
                 f"logic_bits must be in 0..{inputs_per_beat * neurons_per_beat}, not {logic_bits}"
@@ -121,37 +144,42 @@ class MatrixUnit(wiring.Component):
         if accumulators == "dsp":
             if family not in ("xc7", "generic"):
                 raise ValueError(f"Accumulators in DSPs are for xc7, not {family!r}")
-            if inputs_per_beat == synapses and (fold == 1 or thresholds is None):
+            if planes < bits:
+                raise ValueError(
+                    f"Accumulators in DSPs take all planes at once, not {planes} of {bits}"
+                )
+            if inputs_per_beat == synapses and (words == 1 or thresholds is None):
                 raise ValueError("A unit that counts all synapses at once has no accumulators")
-            width = synapses.bit_length() + (thresholds is not None)
+            width = most.bit_length() + (thresholds is not None)
             if width > SUM_WIDTH:
+                of_bits = f" of {bits} bits" if bits > 1 else ""
                 raise ValueError(
                     f"Accumulators in DSPs have at most {SUM_WIDTH} bits, "
-                    f"not the {width} that {synapses} synapses take"
+                    f"not the {width} that {synapses} synapses{of_bits} take"
                 )
-        table = fold if storage == "table" or fold == 1 else 0
-        most = levels(inputs_per_beat, family, table)
-        if not 0 <= stages <= most:
-            raise ValueError(f"stages must be in 0..{most}, not {stages}")
+        table = words if storage == "table" or words == 1 else 0
+        deepest = levels(inputs_per_beat, family, table)
+        if not 0 <= stages <= deepest:
+            raise ValueError(f"stages must be in 0..{deepest}, not {stages}")
         if thresholds is not None:
             thresholds = [int(threshold) for threshold in thresholds]
             if len(thresholds) != neurons:
                 raise ValueError(f"There must be {neurons} thresholds, not {len(thresholds)}")
             for neuron, threshold in enumerate(thresholds):
-                if not 0 <= threshold <= synapses + 1:
+                if not 0 <= threshold <= most + 1:
                     raise ValueError(
-                        f"Thresholds must be in 0..{synapses + 1}, "
-                        f"not {threshold} (neuron {neuron})"
+                        f"Thresholds must be in 0..{most + 1}, not {threshold} (neuron {neuron})"
                     )
         self._weights, self._thresholds = weights.astype(np.uint8), thresholds
         self._inputs_per_beat, self._neurons_per_beat = inputs_per_beat, neurons_per_beat
+        self._bits, self._planes, self._most = bits, planes, most
         self._stages, self._storage, self._logic_bits = stages, storage, logic_bits
         self._accumulators = accumulators
         self._family, self._tabled = family, bool(table)
-        result = range(synapses + 1) if thresholds is None else 1
+        result = range(most + 1) if thresholds is None else 1
         super().__init__(
             {
-                "i": In(stream.Signature(data.ArrayLayout(1, inputs_per_beat))),
+                "i": In(stream.Signature(data.ArrayLayout(bits, inputs_per_beat))),
                 "o": Out(stream.Signature(data.ArrayLayout(result, neurons_per_beat))),
             }
         )
@@ -165,8 +193,22 @@ class MatrixUnit(wiring.Component):
         return self._weights.shape[1]
 
     @property
+    def bits(self) -> int:
+        return self._bits
+
+    @property
+    def planes(self) -> int:
+        """Bit planes a cycle."""
+        return self._planes
+
+    @property
+    def passes(self) -> int:
+        """How often a group of neurons takes all beats of a vector, some planes each time."""
+        return self._bits // self._planes
+
+    @property
     def beats_per_vector(self) -> int:
-        """Input beats of a vector, and cycles of a group of neurons."""
+        """Input beats of a vector."""
         return -(-self.synapses // self._inputs_per_beat)
 
     @property
@@ -175,12 +217,17 @@ class MatrixUnit(wiring.Component):
         return -(-self.neurons // self._neurons_per_beat)
 
     @property
+    def cycles_per_group(self) -> int:
+        """Cycles of a group of neurons."""
+        return self.beats_per_vector * self.passes
+
+    @property
     def fold(self) -> int:
         """Cycles of a vector."""
-        return self.beats_per_vector * self.groups
+        return self.cycles_per_group * self.groups
 
     def _words(self) -> np.ndarray:
-        """The weights in the order they are used, shape (fold, neurons_per_beat, inputs_per_beat).
+        """The weights of each beat of each group, (depth, neurons_per_beat, inputs_per_beat).
 
         Padding synapses meet inputs that are 0; their weight is 1, so that they never match.
         """
@@ -188,43 +235,60 @@ class MatrixUnit(wiring.Component):
         padded = np.ones((self.groups * pe, self.beats_per_vector * simd), dtype=np.uint8)
         padded[: self.neurons, : self.synapses] = self._weights
         words = padded.reshape(self.groups, pe, self.beats_per_vector, simd).transpose(0, 2, 1, 3)
-        return words.reshape(self.fold, pe, simd)
+        return words.reshape(-1, pe, simd)
 
     def elaborate(self, platform):
         m = Module()
         beats, groups, pe = self.beats_per_vector, self.groups, self._neurons_per_beat
+        passes = self.passes
 
-        # The pipeline: issue | read | XNOR, popcount | accumulate. Nothing in it waits: a beat that
-        # completes a result is issued only when there is room reserved for that. A DSP has a
-        # register behind its sum, so a result is there a cycle after it has its last count.
+        # The pipeline: issue | read | XNOR, popcount | sum of planes | accumulate. Nothing in it
+        # waits: a beat that completes a result is issued only when there is room reserved for that.
+        # A DSP has a register behind its sum, so a result is there a cycle after it has its last
+        # count.
         beat = Signal(range(max(2, beats)))
         group = Signal(range(max(2, groups)))
-        address = Signal(range(max(2, self.fold)))
+        address = Signal(range(max(2, beats * groups)))
         issue, room = Signal(), Signal()
         first_beat, last_beat, last_group = beat == 0, beat == beats - 1, group == groups - 1
+        step = passed = last_pass = None
+        if passes > 1:
+            passed = Signal(range(passes))  # passes of this group that are done
+            step = Signal(range(passes * groups))  # those of the groups before among them
+            last_pass = passed == passes - 1
+        last = last_beat if last_pass is None else last_beat & last_pass
         with m.If(issue):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
-            m.d.sync += address.eq(Mux(last_beat & last_group, 0, address + 1))
-            with m.If(last_beat):
+            following = address + 1
+            if passes > 1:
+                following = Mux(last_beat & ~last_pass, address - (beats - 1), following)
+                with m.If(last_beat):
+                    m.d.sync += passed.eq(Mux(last_pass, 0, passed + 1))
+                    m.d.sync += step.eq(Mux(last_pass & last_group, 0, step + 1))
+            m.d.sync += address.eq(Mux(last & last_group, 0, following))
+            with m.If(last):
                 m.d.sync += group.eq(Mux(last_group, 0, group + 1))
 
-        inputs = self._buffer(m, issue, beat, last_beat & last_group, ~last_beat | room)
+        inputs = self._buffer(m, issue, beat, passed, last & last_group, ~last | room)
         counts = self._count(m, inputs, address)
 
         # What travels beside the data, one register for each stage above.
-        depth = rom.LATENCY + self._stages
-        flags = Cat(issue, first_beat, last_beat)
+        depth = rom.LATENCY + self._stages + _sum_levels(self._planes)
+        flags = Cat(issue, first_beat, last)
+        if passes > 1:
+            flags = Cat(flags, passed == 0)
         for stage in range(1, depth):
             register = Signal(len(flags), name=f"flags_{stage}")
             m.d.sync += register.eq(flags)
             flags = register
-        starts = self._starts(m, group)
+        starts = self._starts(m, group, step)
 
         finished, answers = Signal(), []
         m.d.sync += finished.eq(flags[0] & flags[2])
         for lane in range(0, pe, _REACH):
-            m.submodules[f"flags_{lane}"] = copy = Register(width=2, family=self._family)
-            m.d.comb += copy.i.eq(flags[:2])
+            wanted = Cat(flags[:2], flags[3:])
+            m.submodules[f"flags_{lane}"] = copy = Register(width=len(wanted), family=self._family)
+            m.d.comb += copy.i.eq(wanted)
             neurons = range(lane, min(lane + _REACH, pe))
             if self._accumulators == "dsp":
                 answers += self._sum(m, neurons, counts, starts, *copy.o)
@@ -241,7 +305,7 @@ class MatrixUnit(wiring.Component):
         # Room for as many results as can be under way before one that waits is seen; one bit each,
         # the lowest are free.
         free = Signal(self._results, init=-1)
-        reserve, release = issue & last_beat, self.o.valid & self.o.ready
+        reserve, release = issue & last, self.o.valid & self.o.ready
         m.d.comb += room.eq(free[0])
         with m.If(reserve & ~release):
             m.d.sync += free.eq(free >> 1)
@@ -259,24 +323,27 @@ class MatrixUnit(wiring.Component):
 
     @property
     def _results(self) -> int:
-        """Results under way, at most, when one leaves every `beats_per_vector` cycles."""
+        """Results under way, at most, when one leaves every `cycles_per_group` cycles."""
         cycles = rom.LATENCY + self._stages + 2 + (self._accumulators == "dsp")
-        return -(-cycles // self.beats_per_vector)
+        return -(-(cycles + _sum_levels(self._planes)) // self.cycles_per_group)
 
-    def _buffer(self, m, issue, beat, vector_done, may):
-        """Inputs of the beat issued a cycle ago; issues one where there is one and it may."""
-        beats, simd = self.beats_per_vector, self._inputs_per_beat
+    def _buffer(self, m, issue, beat, passed, vector_done, may):
+        """Elements of the beat issued a cycle ago, of those in this pass only the planes it takes.
+
+        Issues one where there is one and it may.
+        """
+        beats, simd, bits = self.beats_per_vector, self._inputs_per_beat, self._bits
         i_beat = Signal.like(beat)
         i_last = i_beat == beats - 1
-        arriving = Signal(simd)
+        arriving = Signal(simd * bits)
         m.d.comb += arriving.eq(self.i.payload.as_value())
         used = self.synapses - (beats - 1) * simd  # lanes of the last beat
         if used < simd:
             with m.If(i_last):
-                m.d.comb += arriving[used:].eq(0)
+                m.d.comb += arriving[used * bits :].eq(0)
 
-        if self.groups == 1:
-            inputs = Signal(simd, reset_less=True)
+        if self.groups * self.passes == 1:
+            inputs = Signal(simd * bits, reset_less=True)
             m.d.comb += [issue.eq(self.i.valid & may), self.i.ready.eq(may), i_beat.eq(beat)]
             m.d.sync += inputs.eq(arriving)
             return inputs
@@ -290,7 +357,7 @@ class MatrixUnit(wiring.Component):
         if self._family in LUT_RAM:  # so that it is where the plan expects it
             small = depth <= LUT_RAM[self._family]
             attrs["ram_style"] = "distributed" if small else "block"
-        m.submodules.banks = banks = Memory(shape=simd, depth=depth, init=[], attrs=attrs)
+        m.submodules.banks = banks = Memory(shape=simd * bits, depth=depth, init=[], attrs=attrs)
         write, read = banks.write_port(), banks.read_port()
         m.d.comb += [
             self.i.ready.eq(~full.bit_select(i_bank, 1)),
@@ -306,22 +373,43 @@ class MatrixUnit(wiring.Component):
             m.d.sync += i_beat.eq(Mux(i_last, 0, i_beat + 1))
             with m.If(i_last):
                 m.d.sync += [full.bit_select(i_bank, 1).eq(1), i_bank.eq(~i_bank)]
-        return read.data
+        return read.data if self.passes == 1 else self._choose(m, read.data, passed)
+
+    def _choose(self, m, elements, passed):
+        """The planes that a pass takes of the elements of the beat issued a cycle ago."""
+        bits, planes = self._bits, self._planes
+        chosen = Signal(self._inputs_per_beat * planes)
+        turn = Signal.like(passed)
+        m.d.sync += turn.eq(passed)
+        with m.Switch(turn):
+            for number in range(self.passes):
+                low = bits - (number + 1) * planes
+                with m.Case(number):
+                    m.d.comb += chosen.eq(
+                        Cat(elements[at + low :][:planes] for at in range(0, len(elements), bits))
+                    )
+        return chosen
 
     def _count(self, m, inputs, address):
-        """Matches of a beat, `rom.LATENCY + stages` cycles after it was issued."""
-        words = self._words()
-        m.submodules.popcount = popcount = Popcount(
-            width=self._inputs_per_beat,
-            words=self._neurons_per_beat,
-            stages=self._stages,
-            family=self._family,
-            table=words if self._tabled else None,
-        )
-        m.d.comb += popcount.i.eq(inputs)
+        """Matches of a beat, `rom.LATENCY + stages` cycles after it was issued; the weighted sum of
+        those of several planes some cycles later.
+        """
+        words, planes = self._words(), self._planes
+        popcounts = []
+        for plane in range(planes):
+            popcount = Popcount(
+                width=self._inputs_per_beat,
+                words=self._neurons_per_beat,
+                stages=self._stages,
+                family=self._family,
+                table=words if self._tabled else None,
+            )
+            m.submodules["popcount" if planes == 1 else f"popcount_{plane}"] = popcount
+            m.d.comb += popcount.i.eq(inputs[plane::planes])
+            popcounts.append(popcount)
         if not self._tabled:
             # Bit-sliced, as the popcount wants them.
-            sliced = words.transpose(0, 2, 1).reshape(self.fold, -1)
+            sliced = words.transpose(0, 2, 1).reshape(len(words), -1)
             packed = np.packbits(sliced, axis=1, bitorder="little")
             m.submodules.weights = weights = rom.Rom(
                 words=[int.from_bytes(word.tobytes(), "little") for word in packed],
@@ -330,55 +418,100 @@ class MatrixUnit(wiring.Component):
                 logic_bits=self._logic_bits,
                 family=self._family,
             )
-            m.d.comb += [weights.address.eq(address), popcount.w.eq(weights.data)]
-        elif self.fold > 1:
+            m.d.comb += weights.address.eq(address)
+            m.d.comb += [popcount.w.eq(weights.data) for popcount in popcounts]
+        elif len(words) > 1:
             late = Signal.like(address)
             m.d.sync += late.eq(address)
-            m.d.comb += popcount.select.eq(late)
-        return popcount.o
+            m.d.comb += [popcount.select.eq(late) for popcount in popcounts]
+        return [
+            self._weighted(m, neuron, [popcount.o[neuron] for popcount in popcounts])
+            for neuron in range(self._neurons_per_beat)
+        ]
 
-    def _starts(self, m, group):
+    def _weighted(self, m, neuron, counts):
+        """A neuron's counts, the lowest plane's first, as one; `_sum_levels` cycles later."""
+        span = 1  # planes that went into each count
+        while len(counts) > 1:
+            sums = []
+            for pair in range(0, len(counts), 2):
+                planes = min(2 * span, self._planes - pair * span)
+                most = self._inputs_per_beat * ((1 << planes) - 1)
+                total = Signal(
+                    range(most + 1), name=f"planes_{neuron}_{len(sums)}_{span}", reset_less=True
+                )
+                low, *high = counts[pair : pair + 2]
+                m.d.sync += total.eq(low + (high[0] << span) if high else low)
+                sums.append(total)
+            counts, span = sums, 2 * span
+        return counts[0]
+
+    def _starts(self, m, group, step):
         """What each neuron of a group counts from, when its first count is there; None where it
         counts from 0.
 
         That is so far below a power of two as the threshold is above 0, so that the highest bit of
-        the total tells whether the threshold is reached.
+        the total tells whether the threshold is reached. In several passes it comes in two parts:
+        what the first finds, and the bits that each pass puts into the places that are free.
         """
         if self._thresholds is None:
             return None
         pe, width = self._neurons_per_beat, self._total.width
-        padded = self._thresholds + [self.synapses + 1] * (self.groups * pe - self.neurons)
+        padded = self._thresholds + [self._most + 1] * (self.groups * pe - self.neurons)
         values = [(1 << width - 1) - threshold for threshold in padded]
-        if self.groups == 1:
-            return [Const(value, width) for value in values]
-        for stage in range(self._stages):
-            later = Signal.like(group, name=f"group_{stage}")
-            m.d.sync += later.eq(group)
-            group = later
-        m.submodules.thresholds = starts = rom.Rom(
-            words=[
-                sum(value << k * width for k, value in enumerate(values[at : at + pe]))
-                for at in range(0, len(values), pe)
-            ],
-            width=pe * width,
+        groups = [values[at : at + pe] for at in range(0, len(values), pe)]
+        if self.passes == 1:
+            return self._constants(m, "thresholds", groups, width, group)
+        high = [[value >> self._bits for value in values] for values in groups]
+        low = [
+            [value >> self._bits - taken & (1 << self._planes) - 1 for value in values]
+            for values in groups
+            for taken in range(self._planes, self._bits + 1, self._planes)
+        ]
+        return list(
+            zip(
+                self._constants(m, "thresholds", high, width - self._bits, group),
+                self._constants(m, "places", low, self._planes, step),
+                strict=True,
+            )
+        )
+
+    def _constants(self, m, name, rows, width, row):
+        """The values of a row, when the counts of the beat that was issued with it are there."""
+        if len(rows) == 1:
+            return [Const(value, width) for value in rows[0]]
+        late = row
+        for stage in range(self._stages + _sum_levels(self._planes)):
+            later = Signal.like(row, name=f"{row.name}_{stage}")
+            m.d.sync += later.eq(late)
+            late = later
+        m.submodules[name] = constants = rom.Rom(
+            words=[sum(value << k * width for k, value in enumerate(values)) for values in rows],
+            width=len(rows[0]) * width,
             family=self._family,
         )
-        m.d.comb += starts.address.eq(group)
-        return [starts.data.word_select(k, width) for k in range(pe)]
+        m.d.comb += constants.address.eq(late)
+        return [constants.data.word_select(k, width) for k in range(len(rows[0]))]
 
     @property
     def _total(self) -> Shape:
         """What holds a count, or a count and what it starts from."""
-        width = self.synapses.bit_length()
+        width = self._most.bit_length()
         return unsigned(width if self._thresholds is None else width + 1)
 
-    def _accumulate(self, m, neuron, count, starts, valid, first):
+    def _accumulate(self, m, neuron, count, starts, valid, first, fresh=None):
         """One neuron's result, when its last count is there."""
         start = 0 if starts is None else starts[neuron]
         total = Signal(self._total, name=f"total_{neuron}")
-        if self.beats_per_vector > 1:
+        if self.cycles_per_group > 1:
             accumulator = Signal(self._total, name=f"accumulator_{neuron}", reset_less=True)
-            m.d.comb += total.eq(count + Mux(first, start, accumulator))
+            if fresh is not None:
+                # All that was counted before has twice the weight for each plane of this pass.
+                planes = self._planes
+                high, low = (0, Const(0, planes)) if starts is None else start
+                start = Cat(low, Mux(fresh, high, accumulator[:-planes]))
+            before = Mux(first, start, accumulator) if self.beats_per_vector > 1 else start
+            m.d.comb += total.eq(count + before)
             with m.If(valid):
                 m.d.sync += accumulator.eq(total)
         elif self.groups == 1 and starts is not None:
@@ -398,6 +531,11 @@ class MatrixUnit(wiring.Component):
             m.d.comb += sums.start[lane].eq(0 if starts is None else starts[neuron])
         totals = [sums.total[lane] for lane in range(len(neurons))]
         return totals if starts is None else [total[-1] for total in totals]
+
+
+def _sum_levels(planes: int) -> int:
+    """Levels of additions that make one count of those of so many planes."""
+    return (planes - 1).bit_length()
 
 
 def _at_least(count: Value, threshold: int) -> Value:

@@ -173,6 +173,123 @@ def test_reset_in_mid_vector(streams, accumulators):
     assert streams.from_beats(results, 3, 1, 7) == expected[:1]
 
 
+def ref_integers(weights, thresholds, x, bits):
+    """Elements of 0..top, or what is missing to top: by ordinary arithmetic, no bit planes."""
+    x = np.array(x)
+    m = np.where(weights == 1, x, (1 << bits) - 1 - x).sum(axis=1)
+    return m.tolist() if thresholds is None else (m >= thresholds).astype(int).tolist()
+
+
+def make_integers(neurons, synapses, simd, pe, bits, planes, scores, **options):
+    """A unit whose thresholds are some vector's counts, or one more; and vectors."""
+    rng = np.random.default_rng([neurons, synapses, bits])
+    most = synapses * ((1 << bits) - 1)
+    weights = rng.integers(0, 2, (neurons, synapses))
+    x = rng.integers(0, 1 << bits, (9, synapses))
+    counts = np.array([ref_integers(weights, None, vector, bits) for vector in x])
+    neuron = np.arange(neurons)
+    thresholds = counts[neuron % len(x), neuron] + rng.integers(0, 2, neurons)
+    thresholds[rng.random(neurons) < 0.1] = most + 1
+    thresholds = None if scores else thresholds
+    core = MatrixUnit(
+        weights=weights,
+        thresholds=thresholds,
+        inputs_per_beat=simd,
+        neurons_per_beat=pe,
+        bits=bits,
+        planes=planes,
+        **options,
+    )
+    vectors = [*x.tolist(), [0] * synapses, [(1 << bits) - 1] * synapses]
+    return core, vectors, [ref_integers(weights, thresholds, v, bits) for v in vectors]
+
+
+INTEGERS = [  # neurons, synapses, simd, pe, bits, planes
+    *((5, 7, 3, 2, bits, planes) for bits in range(2, 9) for planes in range(1, bits + 1)),
+    (1, 1, 1, 1, 8, 1),
+    (1, 1, 1, 1, 8, 8),
+    (5, 7, 7, 5, 4, 4),  # everything at once
+    (5, 7, 7, 5, 4, 2),  # but for two passes
+    (5, 7, 3, 5, 4, 4),  # all neurons at once, no buffer
+    (5, 7, 3, 5, 4, 1),
+    (5, 7, 7, 2, 3, 3),  # one beat a vector
+    (5, 7, 7, 2, 3, 1),
+    (33, 8, 4, 33, 2, 1),  # a control signal in copies
+    (10, 27, 27, 4, 8, 2),
+]
+INTEGERS = [case for case in INTEGERS if case[4] % case[5] == 0]
+
+
+@pytest.mark.parametrize("case", INTEGERS)
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.5, 0.5), (0.0, 0.9)])
+def test_integers(streams, case, scores, stalls):
+    neurons, synapses, simd, pe, bits, _ = case
+    core, vectors, expected = make_integers(*case, scores)
+    width = (synapses * ((1 << bits) - 1)).bit_length() if scores else 1
+    beats = streams.to_beats(vectors, simd, bits)
+    run = streams.run(
+        core, beats, len(vectors) * core.groups, i_stall=stalls[0], o_stall=stalls[1], seed=neurons
+    )
+    assert streams.from_beats(run.outputs, pe, width, neurons) == expected
+
+
+@pytest.mark.parametrize("family", ["xc7", "ecp5"])
+@pytest.mark.parametrize("storage", [("table", 0), ("logic", 0), ("block", 0), ("block", 5)])
+@pytest.mark.parametrize("planes", [1, 2, 4])
+@pytest.mark.parametrize(
+    "case", [(5, 7, 7, 5), (5, 7, 3, 5), (8, 16, 8, 2), (7, 17, 5, 3), (12, 40, 40, 1)]
+)
+def test_storage_of_integers_weights(streams, case, planes, storage, family):
+    neurons, _, simd, pe = case
+    options = {"storage": storage[0], "logic_bits": storage[1], "family": family, "stages": 1}
+    core, vectors, expected = make_integers(*case, 4, planes, False, **options)
+    beats = streams.to_beats(vectors, simd, 4)
+    run = streams.run(core, beats, len(vectors) * core.groups, o_stall=0.3, seed=neurons)
+    assert streams.from_beats(run.outputs, pe, 1, neurons) == expected
+
+
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("case", [(5, 7, 3, 5, 4, 4), (7, 17, 5, 3, 6, 6), (35, 4, 2, 35, 2, 2)])
+def test_integers_in_dsps(streams, case, scores):
+    neurons, synapses, simd, pe, bits, _ = case
+    options = {"accumulators": "dsp", "family": "xc7"}
+    core, vectors, expected = make_integers(*case, scores, **options)
+    beats = streams.to_beats(vectors, simd, bits)
+    run = streams.run(core, beats, len(vectors) * core.groups, i_stall=0.3, o_stall=0.3)
+    width = (synapses * ((1 << bits) - 1)).bit_length() if scores else 1
+    assert streams.from_beats(run.outputs, pe, width, neurons) == expected
+
+
+@pytest.mark.parametrize("stages", [0, 1])
+@pytest.mark.parametrize("case", INTEGERS)
+def test_cycles_of_integers(streams, case, stages):
+    _, synapses, simd, _, bits, planes = case
+    core, vectors, _ = make_integers(*case, False, stages=stages)
+    vectors = vectors * 2
+    run = streams.run(core, streams.to_beats(vectors, simd, bits), len(vectors) * core.groups)
+
+    assert core.cycles_per_group == -(-synapses // simd) * (bits // planes)
+    assert core.fold == core.cycles_per_group * core.groups
+    assert set(np.diff(run.o_cycles[:: core.groups])[4:]) == {core.fold}
+
+    depth = stages + 3 + {1: 0, 2: 1, 3: 2, 4: 2}.get(planes, 3)
+    held = core.groups > 1 or planes < bits
+    last_in = run.i_cycles[core.beats_per_vector - 1]
+    assert run.o_cycles[0] - last_in == core.cycles_per_group * held + depth
+    assert set(np.diff(run.o_cycles[: core.groups])) <= {core.cycles_per_group}
+
+
+@pytest.mark.parametrize("case", [(10, 9, 9, 2, 1, 1), (10, 9, 9, 2, 8, 8), (10, 9, 9, 5, 8, 2)])
+def test_a_vector_every_fold(streams, case):
+    """Vectors of one beat are taken as often as they are computed, without a gap."""
+    core, vectors, _ = make_integers(*case, False)
+    beats = streams.to_beats(vectors * 4, case[2], case[4])
+    run = streams.run(core, beats, len(beats) * core.groups)
+    assert set(np.diff(run.i_cycles[2:])) == {core.fold}
+    assert set(np.diff(run.o_cycles)) == {core.cycles_per_group}
+
+
 W = np.zeros((4, 9), dtype=int)
 
 
@@ -189,6 +306,22 @@ W = np.zeros((4, 9), dtype=int)
         ({"storage": "block", "logic_bits": 7}, r"logic_bits must be in 0\.\.6, not 7"),
         ({"weights": np.zeros((40, 9)), "thresholds": None, "storage": "table"}, "not the 60"),
         ({"storage": "tape"}, "Storage must be one of table, logic, block, not 'tape'"),
+        ({"bits": 0}, r"bits must be in 1\.\.8, not 0"),
+        ({"bits": 9}, r"bits must be in 1\.\.8, not 9"),
+        ({"bits": 6, "planes": 4}, "planes must divide the 6 bits, or be 0, not 4"),
+        ({"bits": 4, "planes": 8}, "planes must divide the 4 bits, or be 0, not 8"),
+        (
+            {"bits": 4, "thresholds": [0, 0, 0, 137]},
+            r"Thresholds must be in 0\.\.136, not 137 \(neuron 3\)",
+        ),
+        (
+            {"accumulators": "dsp", "bits": 4, "planes": 2},
+            "Accumulators in DSPs take all planes at once, not 2 of 4",
+        ),
+        (
+            {"accumulators": "dsp", "bits": 8},
+            "at most 12 bits, not the 13 that 9 synapses of 8 bits take",
+        ),
         ({"accumulators": "ram"}, "Accumulators must be one of logic, dsp, not 'ram'"),
         ({"accumulators": "dsp", "family": "ecp5"}, "in DSPs are for xc7, not 'ecp5'"),
         (
