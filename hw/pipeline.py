@@ -9,6 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from hw.cores.sliding_window import ring_depth
+from hw.cores.windows import Windows
 from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Input, Layer, Network, Node, Pool
 
@@ -24,8 +26,8 @@ __all__ = [
     "Stage",
     "Thresholding",
     "Window",
+    "conversions",
     "layer_stages",
-    "line_buffer_rows",
     "pipeline",
     "pool_stage",
 ]
@@ -57,8 +59,9 @@ class LayerLanes:
         a cycle, for one cycle of latency).
     planes : int
         Bit planes of the input a cycle, a divisor of its bits; 0 is all of them.
-    rows : int
-        Rows of the image that a convolution's line buffer holds; 0 is `line_buffer_rows`.
+    line_buffer : int
+        Beats of the image that a convolution's line buffer holds; 0 is as many as never slow down
+        its neighbours.
     """
 
     inputs_per_beat: int
@@ -68,7 +71,7 @@ class LayerLanes:
     logic_bits: int = 0
     accumulators: str = "logic"
     planes: int = 0
-    rows: int = 0
+    line_buffer: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,22 @@ class Window(Stage):
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     fill: tuple[int, ...] = (0,)
-    rows: int = 1
+    line_buffer: int = 0
+
+    @property
+    def windows(self) -> Windows:
+        """Where they lie."""
+        return Windows(self.height, self.columns, self.kernel, self.stride, self.padding)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether pixels come and windows leave as one beat."""
+        return self.lanes > self.channels
+
+    @property
+    def depth(self) -> int:
+        """Beats that the line buffer holds."""
+        return self.line_buffer or ring_depth(self.windows.enough + 2, self.channels, self.i_lanes)
 
     @property
     def i_lanes(self) -> int:
@@ -259,16 +277,6 @@ class Maximum(Stage):
     i_width: int = 1
 
 
-def line_buffer_rows(node: Conv, height: int) -> int:
-    """Rows of the image a line buffer holds so that it never slows down its neighbours.
-
-    The last windows of a frame need the kernel's rows; while they are computed, all rows of the
-    next frame that its first windows need arrive.
-    """
-    kernel = node.kernel[0]
-    return min(2 * kernel, kernel + height)
-
-
 def _chain(network: Network) -> None:
     for before, node in pairwise(network.nodes):
         if node.inputs != (before.name,):
@@ -338,21 +346,22 @@ def _window(node: Conv, shape, width: int, low: int, folding: LayerLanes) -> Win
             f"{node.name}: inputs_per_beat must divide the {node.channels} channels or be all "
             f"{node.synapses} synapses of a window, not {lanes}"
         )
-    least = min(node.kernel[0], shape[0])
-    if folding.rows and folding.rows < least:
-        raise PlanError(f"{node.name}: rows must be at least {least}, not {folding.rows}")
-    top, bottom, left, right = node.padding
-    outputs = (
-        (shape[0] + top + bottom - node.kernel[0]) // node.stride[0] + 1,
-        (shape[1] + left + right - node.kernel[1]) // node.stride[1] + 1,
-    )
+    windows = Windows(*shape[:2], node.kernel, node.stride, node.padding)
+    least = ring_depth(windows.least, node.channels, min(lanes, node.channels))
+    if folding.line_buffer and (
+        folding.line_buffer < least or folding.line_buffer & (folding.line_buffer - 1)
+    ):
+        raise PlanError(
+            f"{node.name}: line_buffer must be a power of two from {least} on, "
+            f"not {folding.line_buffer}"
+        )
     return Window(
         f"{node.name}_window",
         None,
         node.synapses,
         lanes,
         width,
-        outputs[0] * outputs[1],
+        windows.count,
         height=shape[0],
         columns=shape[1],
         channels=node.channels,
@@ -360,7 +369,7 @@ def _window(node: Conv, shape, width: int, low: int, folding: LayerLanes) -> Win
         stride=node.stride,
         padding=node.padding,
         fill=tuple(np.broadcast_to(node.fill - low, node.channels).tolist()),
-        rows=folding.rows or line_buffer_rows(node, shape[0]),
+        line_buffer=folding.line_buffer,
     )
 
 
@@ -382,6 +391,29 @@ def pool_stage(network: Network, node: Pool, lanes: int) -> Pooling:
     )
 
 
+def conversions(now: Stage, name: str, elements: int, lanes: int) -> list[Conversion]:
+    """What regroups the stream that leaves a stage into vectors of `elements`, `lanes` a beat.
+
+    An image's pixels are one vector of the frame, and the other way round, where beats hold no
+    padding between them; a converter in front sees to that where it is not so.
+    """
+    made: list[Conversion] = []
+
+    def convert(kind: str, cut: int, to: int) -> None:
+        nonlocal now
+        vectors = now.elements * now.vectors // cut
+        now = Conversion(f"{name}_{kind}", None, cut, to, now.width, vectors, i_lanes=now.lanes)
+        made.append(now)
+
+    if elements != now.elements and not now.flat:
+        divisors = [d for d in range(1, lanes + 1) if now.elements % d == 0]
+        convert("pixels", now.elements, divisors[-1])
+    if lanes != now.lanes:
+        same = elements == now.elements
+        convert("lanes", elements if same else now.elements * now.vectors, lanes)
+    return made
+
+
 class _Builder:
     """Stages one after the other; each is told what the stream before it carries."""
 
@@ -400,24 +432,11 @@ class _Builder:
         self.now = stage
 
     def regroup(self, name: str, elements: int, lanes: int) -> None:
-        """Vectors of `elements`, `lanes` a beat, of what now may be cut otherwise."""
-        now = self.now
-        total = now.elements * now.vectors
-        if not now.flat and elements != now.elements:
-            # Beats of pixels that hold padding are no beats of a longer vector.
-            fit = max(d for d in range(1, lanes + 1) if now.elements % d == 0)
-            self._convert(f"{name}_pixels", now.elements, fit)
-        flat = lanes == elements or elements % lanes == 0 or elements == total
-        if elements != self.now.elements and flat and self.now.lanes != lanes:
-            self._convert(f"{name}_lanes", total, lanes)
-        elif self.now.lanes != lanes:
-            self._convert(f"{name}_lanes", elements, lanes)
+        """Makes what the stream carries vectors of `elements`, `lanes` a beat."""
+        for stage in conversions(self.now, name, elements, lanes):
+            self.add(stage)
+        total = self.now.elements * self.now.vectors
         self.now = replace(self.now, elements=elements, vectors=total // elements)
-
-    def _convert(self, name: str, elements: int, lanes: int) -> None:
-        now = self.now
-        vectors = now.elements * now.vectors // elements
-        self.add(Conversion(name, None, elements, lanes, now.width, vectors, i_lanes=now.lanes))
 
     def _folding(self, node: Layer) -> LayerLanes:
         if node.name not in self.lanes.layers:

@@ -18,7 +18,7 @@ from boards.catalogue import Board
 from hw.cores.matrix_unit import LUT_RAM
 from hw.cores.rom import rom_luts
 from hw.cores.width_converter import converter_sizes
-from hw.pipeline import Conversion, Matrix, Maximum, Stage, Thresholding
+from hw.pipeline import Conversion, Matrix, Maximum, Pooling, Stage, Thresholding, Window
 
 __all__ = [
     "FAMILIES",
@@ -396,6 +396,33 @@ def conversion_cost(
     return Resources(luts=luts, ffs=capacity * width + 24)
 
 
+def memory_cost(board: Board, width: int, depth: int) -> Resources:
+    """A memory that is written and read: LUT RAM where it is small, else block RAM."""
+    family = FAMILIES[board.family]
+    if depth > family.ram_most:
+        return Resources(brams=float(brams(board, width, depth)))
+    if not family.ram_lut:
+        return Resources(luts=width, ffs=depth * width)
+    ram = width * family.ram_lut * -(-depth // family.ram_words)
+    return Resources(luts=ram, lut_rams=ram)
+
+
+def _window_cost(stage: Window, board: Board) -> Resources:
+    bits = stage.lanes * stage.width
+    if not stage.parallel:
+        return memory_cost(board, bits, stage.depth) + Resources(luts=90, ffs=2 * bits + 60)
+    banks = memory_cost(board, stage.channels * stage.width, stage.columns)
+    return sum(
+        [banks] * (stage.depth // stage.columns + 1), Resources(luts=120 + bits, ffs=bits + 90)
+    )
+
+
+def _pooling_cost(stage: Pooling, board: Board) -> Resources:
+    bits = stage.lanes * stage.width
+    row = memory_cost(board, bits, stage.columns // stage.stride[1] * stage.beats)
+    return row + Resources(luts=50 + bits, ffs=bits + 40)
+
+
 def shell_resources(board: Board, elements: int, width: int, lanes: int) -> Resources:
     """What is around a pipeline: the board's shell, and the conversion of bytes to beats.
 
@@ -457,6 +484,10 @@ def stage_resources(stage: Stage, board: Board) -> Resources:
             return conversion_cost(
                 board.family, stage.elements, stage.i_lanes, stage.lanes, stage.width
             )
+        case Window():
+            return _window_cost(stage, board)
+        case Pooling():
+            return _pooling_cost(stage, board)
         case Thresholding():
             return Resources(luts=stage.lanes * _threshold_luts(stage, board))
         case Maximum():

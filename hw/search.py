@@ -14,8 +14,8 @@ no plan of that pace can beat, so every answer comes with its distance from the 
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import cache, cached_property
 from math import inf
 
@@ -23,7 +23,17 @@ import numpy as np
 
 from boards.catalogue import Board
 from hw import delay
-from hw.pipeline import Lanes, LayerLanes, Maximum, Thresholding
+from hw.pipeline import (
+    Lanes,
+    LayerLanes,
+    Maximum,
+    PlanError,
+    Stage,
+    Thresholding,
+    conversions,
+    layer_stages,
+    pool_stage,
+)
 from hw.resources import (
     Resources,
     bram_width,
@@ -37,7 +47,8 @@ from hw.resources import (
     stage_resources,
     unit_cost,
 )
-from sw.network import Argmax, Binarise, Dense, Network
+from hw.timing import stage_cycles
+from sw.network import Argmax, Binarise, Conv, Layer, Network, Pool
 
 __all__ = ["Found", "Search", "registers"]
 
@@ -65,30 +76,58 @@ def _vector(cost: Resources) -> np.ndarray:
     return np.stack(np.broadcast_arrays(*astuple(cost)[:4]))
 
 
+def _divisors(total: int) -> np.ndarray:
+    """Every divisor, ascending."""
+    return np.array([d for d in range(1, total + 1) if total % d == 0])
+
+
 def _parts(total: int) -> np.ndarray:
     """Every ceil(total / beats): the sizes worth having of a beat."""
     return np.unique(-(-total // np.arange(1, total + 1)))
 
 
 class _Layer:
-    """What every folding of a layer costs.
+    """What every folding of a layer costs, the pools behind it included.
 
     Attributes
     ----------
-    simd, pe : arrays of int, shapes (S,) and (P,)
-    fold : array of int, shape (S, P)
+    name : str
+    elements : int
+        Of the vectors that come; of a convolution, the channels of a pixel.
+    i_lanes, simd, planes : arrays of int, shape (S,)
+        Elements a beat of the stream that comes; synapses and bit planes a cycle.
+    pe : array of int, shape (P,)
+    behind : Stage
+        The last stage of the layer, whatever its lanes.
+    depth, lanes, pace : arrays of int, shape (S, P)
+        Words of weights, weights a word, and cycles a frame.
     cost : array, shape (len(STORAGES), 4, S, P)
     """
 
-    def __init__(self, node: Dense, board: Board, clock_hz: int):
-        self.name, self.synapses, self.neurons = node.name, node.synapses, node.neurons
-        self.simd, self.pe = _parts(node.synapses), _parts(node.neurons)
-        self._board, self._clock_hz = board, clock_hz
-        simd, pe = self.simd[:, None], self.pe[None, :]
-        self.fold = -(-node.synapses // simd) * -(-node.neurons // pe)
+    def __init__(
+        self, network: Network, node: Layer, pools: Sequence[Pool], board: Board, clock_hz: int
+    ):
+        self.name, self._board, self._clock_hz = node.name, board, clock_hz
+        self._bits = network.type(node.inputs[0]).width
+        if isinstance(node, Conv):
+            self.elements = node.channels
+            simd = np.array([*_divisors(node.channels), node.synapses])
+        else:
+            self.elements = node.synapses
+            simd = _parts(node.synapses)
+        planes = _divisors(self._bits)
+        self.simd, self.planes = simd.repeat(len(planes)), np.tile(planes, len(simd))
+        self.i_lanes = np.minimum(self.simd, self.elements)
+        self.pe = _parts(node.neurons)
+
+        simd, planes, pe = self.simd[:, None], self.planes[:, None], self.pe[None, :]
+        self.depth = -(-node.synapses // simd) * -(-node.neurons // pe)
         self.lanes = simd * pe
-        half = bram_width(board, 0.5 if board.family == "xc7" else 1, self.fold)
+        half = bram_width(board, 0.5 if board.family == "xc7" else 1, self.depth)
         beyond = np.where(half > 0, self.lanes % np.maximum(1, half), 0)
+        unit, *others = self._stages(network, node, pools)
+        self.behind = others[-1] if others else unit
+        self.pace = unit.vectors * self.depth * (self._bits // planes)
         self.cost = np.stack(
             [
                 _vector(
@@ -96,33 +135,53 @@ class _Layer:
                         board,
                         synapses=node.synapses,
                         neurons=node.neurons,
-                        scores=node.thresholds is None,
+                        scores=unit.scores,
                         simd=simd,
                         pe=pe,
                         stages=registers(
-                            levels_near(simd, board.family, self._depth(storage, self.fold)),
+                            levels_near(simd, board.family, self._table(storage, self.depth)),
                             board,
                             clock_hz,
                         ),
                         storage="block" if storage == "whole" else storage,
                         logic_bits=beyond if storage == "whole" else 0,
+                        **({"bits": self._bits, "planes": planes} if self._bits > 1 else {}),
                     )
                 )
                 for storage in STORAGES
             ]
         )
+        if isinstance(node, Conv):
+            for index, lanes in enumerate(self.simd.tolist()):
+                window, *_ = layer_stages(network, node, LayerLanes(lanes, 1))
+                self.pace[index] = np.maximum(self.pace[index], stage_cycles(window))
+                self.cost[:, :, index] += _vector(stage_resources(window, board))[:, None]
+        for stage in others:
+            for index, lanes in enumerate(self.pe.tolist()):
+                made = _vector(stage_resources(replace(stage, lanes=lanes), board))
+                self.pace[:, index] = np.maximum(
+                    self.pace[:, index], stage_cycles(replace(stage, lanes=lanes))
+                )
+                self.cost[:, :, :, index] += made[:, None]
+
+    def _stages(self, network, node, pools) -> list[Stage]:
+        """The matrix unit, and what is behind it up to the next layer."""
+        least = LayerLanes(int(self.simd[0]), 1)
+        stages = list(layer_stages(network, node, least))
+        return stages[isinstance(node, Conv) :] + [pool_stage(network, pool, 1) for pool in pools]
 
     @staticmethod
-    def _depth(storage, fold):
+    def _table(storage, depth):
         """Words of the table that the popcount has in its first level; 0 where it has none."""
-        return np.where((fold == 1) | (storage == "table"), fold, 0)
+        return np.where((depth == 1) | (storage == "table"), depth, 0)
 
     def folding(self, storage: str, s: int, p: int, logic_bits: int) -> LayerLanes:
         """The lanes of a folding by index, its registers counted exactly."""
-        simd, fold = int(self.simd[s]), int(self.fold[s, p])
-        depth = int(self._depth(storage, fold))
-        stages = delay.stages(simd, self._board.family, self._clock_hz, depth)
-        return LayerLanes(simd, int(self.pe[p]), stages, storage, logic_bits)
+        simd, depth = int(self.simd[s]), int(self.depth[s, p])
+        table = int(self._table(storage, depth))
+        stages = delay.stages(simd, self._board.family, self._clock_hz, table)
+        planes = int(self.planes[s]) if self._bits > 1 else 0
+        return LayerLanes(simd, int(self.pe[p]), stages, storage, logic_bits, planes=planes)
 
 
 @dataclass(frozen=True)
@@ -184,6 +243,19 @@ class _Network:
         return self.short(limit), self.total[_LUT]
 
 
+def _layers(network: Network) -> list[tuple[Layer, list[Pool]]]:
+    """Every layer, and the pools between it and the next."""
+    layers: list[tuple[Layer, list[Pool]]] = []
+    for node in network.nodes:
+        if isinstance(node, Layer):
+            layers.append((node, []))
+        elif isinstance(node, Pool):
+            if not layers:
+                raise PlanError(f"{node.name}: a pool of the input itself is not built")
+            layers[-1][1].append(node)
+    return layers
+
+
 class Search:
     """Foldings and storage of a network's layers on a board at a clock.
 
@@ -199,13 +271,18 @@ class Search:
 
     def __init__(self, network: Network, board: Board, clock_hz: int, input: str = "pixels"):
         self._board, self._input, self._priced = board, input, {}
-        self._layers = [_Layer(node, board, clock_hz) for node in network.of(Dense)]
+        self._layers = [
+            _Layer(network, node, pools, board, clock_hz) for node, pools in _layers(network)
+        ]
         self._elements = network.type(network.input).elements
         self._lanes, self._first = self._entrance(network)
+        width = network.input.bits if input == "pixels" and not network.of(Binarise) else 1
+        source = Stage(network.input.name, None, self._elements, 1, width)
         self._edges = [
-            self._converters(layer.synapses, lanes, layer.simd)
-            for layer, lanes in zip(
+            self._converters(before, many, layer)
+            for layer, before, many in zip(
                 self._layers,
+                [source, *(layer.behind for layer in self._layers[:-1])],
                 [self._lanes, *(layer.pe for layer in self._layers[:-1])],
                 strict=True,
             )
@@ -214,8 +291,7 @@ class Search:
 
     def _entrance(self, network):
         """Lanes the input may have, and what they cost."""
-        simd = self._layers[0].simd
-        lanes = np.unique([d for s in simd for d in range(1, s + 1) if s % d == 0])
+        lanes = np.unique([d for s in np.unique(self._layers[0].i_lanes) for d in _divisors(s)])
         bits = network.input.bits if self._input == "pixels" else 1
         around = [
             shell_resources(self._board, self._elements, bits, many) for many in lanes.tolist()
@@ -239,13 +315,27 @@ class Search:
                 cost[:, index] += _vector(stage_resources(stage, self._board))
         return lanes, cost
 
-    def _converters(self, elements, i_lanes, lanes):
-        cost = np.zeros((4, len(i_lanes), len(lanes)))
+    def _converters(self, before, i_lanes, layer):
+        """What regroups for a layer the stream that comes in `i_lanes`, and its cycles a frame.
+
+        Returns
+        -------
+        cost, shape (4, len(i_lanes), S), and pace, shape (len(i_lanes), S)
+        """
+        cost = np.zeros((4, len(i_lanes), len(layer.i_lanes)))
+        pace = np.zeros(cost.shape[1:], int)
         for i, many in enumerate(i_lanes.tolist()):
-            for o, wanted in enumerate(lanes.tolist()):
-                made = conversion_cost(self._board.family, elements, many, wanted)
-                cost[_LUT, i, o], cost[_FF, i, o] = made.luts, made.ffs
-        return cost
+            now = replace(before, lanes=many)
+            for o, wanted in enumerate(layer.i_lanes.tolist()):
+                if o and wanted == layer.i_lanes[o - 1]:
+                    cost[:, i, o], pace[i, o] = cost[:, i, o - 1], pace[i, o - 1]
+                    continue
+                for stage in conversions(now, layer.name, layer.elements, wanted):
+                    made = stage_resources(stage, self._board)
+                    cost[_LUT, i, o] += made.luts
+                    cost[_FF, i, o] += made.ffs
+                    pace[i, o] = max(pace[i, o], stage_cycles(stage))
+        return cost, pace
 
     def _exit(self, network):
         """What the lanes of the last layer cost behind it."""
@@ -259,7 +349,7 @@ class Search:
                     1,
                     1,
                     network.type(node).width,
-                    i_elements=last.neurons,
+                    i_elements=last.behind.elements,
                     i_lanes=lanes,
                     i_width=network.type(node.inputs[0]).width,
                 )
@@ -270,8 +360,8 @@ class Search:
     def paces(self) -> list[int]:
         """Every number of cycles a frame that some plan takes, ascending."""
         beats = np.unique(-(-self._elements // self._lanes))
-        every = np.unique(np.concatenate([beats, *(layer.fold.ravel() for layer in self._layers)]))
-        least = max(1, *(int(layer.fold.min()) for layer in self._layers))
+        every = np.unique(np.concatenate([beats, *(layer.pace.ravel() for layer in self._layers)]))
+        least = max(1, *(int(layer.pace.min()) for layer in self._layers))
         return every[every >= least].tolist()
 
     def _units(self, prices: tuple):
@@ -299,15 +389,16 @@ class Search:
         price = np.einsum("r,ri->i", prices, self._first)
         price = np.where(-(-self._elements // self._lanes) <= cycles, price, np.inf)
         back = []
-        for index, (layer, edge, (costs, storage, least)) in enumerate(
+        for index, (layer, (edge, pace), (costs, storage, least)) in enumerate(
             zip(self._layers, self._edges, self._units(prices), strict=True)
         ):
             if index in kept:
-                storage = np.full(layer.fold.shape, kept[index])
+                storage = np.full(layer.pace.shape, kept[index])
                 least = costs[kept[index]]
             at_input = price[:, None] + prices[_LUT] * edge[_LUT] + prices[_FF] * edge[_FF]
+            at_input = np.where(pace <= cycles, at_input, np.inf)
             lanes_in = at_input.argmin(axis=0)
-            unit = np.where(layer.fold <= cycles, least, np.inf) + at_input.min(axis=0)[:, None]
+            unit = np.where(layer.pace <= cycles, least, np.inf) + at_input.min(axis=0)[:, None]
             back.append((lanes_in, storage, unit.argmin(axis=0)))
             price = unit.min(axis=0)
         price = price + np.einsum("r,rp->p", prices, self._last)
@@ -323,29 +414,29 @@ class Search:
         board, family = self._board, self._board.family
         total = self._first[:, at]
         first, bits, movable = at, [], []
-        for index, (layer, edge, (k, s, p)) in enumerate(
+        for index, (layer, (edge, _), (k, s, p)) in enumerate(
             zip(self._layers, self._edges, picks, strict=True)
         ):
             total = total + edge[:, at, s]
-            at, fold, lanes = p, int(layer.fold[s, p]), int(layer.lanes[s, p])
-            if STORAGES[k] == "table" or fold == 1:
+            at, depth, lanes = p, int(layer.depth[s, p]), int(layer.lanes[s, p])
+            if STORAGES[k] == "table" or depth == 1:
                 total += layer.cost[k, :, s, p]
                 bits.append(None)
                 continue
             total += layer.cost[STORAGES.index("logic"), :, s, p]
-            in_rom, wanted = float(rom(fold, lanes, family)), float(brams(board, lanes, fold))
+            in_rom, wanted = float(rom(depth, lanes, family)), float(brams(board, lanes, depth))
             total[_LUT] -= in_rom
-            total[_FF] -= rom_columns(fold, lanes)
-            movable.append((in_rom / wanted, index, fold, lanes))
+            total[_FF] -= rom_columns(depth, lanes)
+            movable.append((in_rom / wanted, index, depth, lanes))
             bits.append(0)
         total += self._last[:, at]
         room -= total[_BRAM]
-        for _, index, fold, lanes in sorted(movable, reverse=True):
-            block = min(lanes, int(bram_width(board, max(0.0, room), fold)))
-            used = float(brams(board, block, fold))
+        for _, index, depth, lanes in sorted(movable, reverse=True):
+            block = min(lanes, int(bram_width(board, max(0.0, room), depth)))
+            used = float(brams(board, block, depth))
             room -= used
-            total[_LUT] += rom(fold, lanes - block, family)
-            total[_FF] += block + rom_columns(fold, lanes - block)
+            total[_LUT] += rom(depth, lanes - block, family)
+            total[_FF] += block + rom_columns(depth, lanes - block)
             total[_BRAM] += used
             bits[index] = block
         return _Network(total, first, tuple(picks), tuple(bits))
@@ -420,18 +511,18 @@ class Search:
 
     def _found(self, network, bound) -> Found:
         beats = -(-self._elements // int(self._lanes[network.first]))
-        folds = [
-            int(layer.fold[s, p])
+        paces = [
+            int(layer.pace[s, p])
             for layer, (_, s, p) in zip(self._layers, network.picks, strict=True)
         ]
         total = Resources(*network.total.tolist())
-        return Found(max(beats, *folds), total, bound, lambda: self._lanes_of(network))
+        return Found(max(beats, *paces), total, bound, lambda: self._lanes_of(network))
 
     def _lanes_of(self, network) -> Lanes:
         layers = {}
         for layer, (k, s, p), block in zip(self._layers, network.picks, network.bits, strict=True):
             storage = STORAGES[k] if block is None else "block" if block else "logic"
-            if layer.fold[s, p] == 1:
+            if layer.depth[s, p] == 1:
                 storage = "logic"
             logic_bits = int(layer.lanes[s, p]) - block if storage == "block" else 0
             layers[layer.name] = layer.folding(storage, s, p, logic_bits)

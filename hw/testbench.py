@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hw.pipeline import Conversion
+from hw.pipeline import Conversion, Stage
 from hw.plan import Plan
 from sim.job import Job, Stream
 from sw import golden
@@ -26,8 +26,9 @@ def job_for(
     seed : int
         Of the random stalls.
     """
+    # What travels is the distance from the least value that there may be.
     values = {
-        name: value.reshape(len(images), -1)
+        name: value.reshape(len(images), -1) - network.type(name).low
         for name, value in golden.trace(network, images).items()
     }
     first = network.nodes[1]
@@ -39,15 +40,20 @@ def job_for(
         width=network.type(source).width,
         elements=network.type(source).elements,
         port="i",
+        signed=network.type(source).low < 0,
     )
-    taps = []
+    taps, carried = [], source.name
     for stage in plan.stages:
-        node = stage.node
         if isinstance(stage, Conversion):
-            node = next(n for n in network.nodes if f"{n.name}_lanes" == stage.name).inputs[0]
-        taps.append(Stream(stage.name, stage.lanes, stage.width, stage.elements, path=stage.name))
+            node = carried
+        else:
+            node = stage.node
+        if node is None:  # windows, and sums before they are quantised: the next stage shows them
+            continue
+        carried = node
+        taps.append(_stream(stage, stage.name, stage.name))
         values[stage.name] = values[node]
-    output = Stream("output", taps[-1].lanes, taps[-1].width, taps[-1].elements)
+    output = _stream(plan.stages[-1], "output", "")
     values["output"] = values[taps[-1].name]
     job = Job(
         verilog=verilog,
@@ -59,4 +65,10 @@ def job_for(
         latency_cycles=plan.cycles.latency,
         seed=seed,
     )
-    return job, values[source.name], values
+    return job, values[source.name] + network.type(source).low, values
+
+
+def _stream(stage: Stage, name: str, path: str) -> Stream:
+    """What leaves a stage."""
+    elements = stage.vectors * stage.elements
+    return Stream(name, stage.lanes, stage.width, elements, path=path, vectors=stage.vectors)

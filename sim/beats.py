@@ -4,9 +4,22 @@ import numpy as np
 
 from sim.job import Stream
 
-__all__ = ["record_words", "to_input_file", "unpack_records"]
+__all__ = ["from_lanes", "record_words", "to_input_file", "to_lanes", "unpack_records"]
 
 CHUNK_FRAMES = 256  # bounds the memory for unpacked bits
+
+
+def to_lanes(stream: Stream, frames: np.ndarray) -> np.ndarray:
+    """Frames (n, elements) as lanes (n, beats * lanes), padding lanes 0."""
+    vectors = frames.reshape(len(frames), stream.vectors, -1)
+    padding = stream.vector_beats * stream.lanes - vectors.shape[2]
+    return np.pad(vectors, ((0, 0), (0, 0), (0, padding))).reshape(len(frames), -1)
+
+
+def from_lanes(stream: Stream, lanes: np.ndarray) -> np.ndarray:
+    """The inverse of `to_lanes`."""
+    vectors = lanes.reshape(len(lanes), stream.vectors, -1)
+    return vectors[:, :, : stream.elements // stream.vectors].reshape(len(lanes), -1)
 
 
 def to_input_file(stream: Stream, frames: np.ndarray, path) -> None:
@@ -24,8 +37,7 @@ def to_input_file(stream: Stream, frames: np.ndarray, path) -> None:
     with path.open("wb") as file:
         for start in range(0, len(frames), CHUNK_FRAMES):
             chunk = frames[start : start + CHUNK_FRAMES].astype(np.int64)
-            lanes = np.zeros((len(chunk), stream.beats * stream.lanes), np.int64)
-            lanes[:, : stream.elements] = chunk
+            lanes = to_lanes(stream, chunk)
             bits = (lanes[:, :, None] >> np.arange(stream.width)) & 1
             beats = bits.astype(np.uint8).reshape(-1, stream.bits)
             file.write(np.packbits(beats, axis=1, bitorder="little")[:, ::-1].tobytes())

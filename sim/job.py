@@ -16,7 +16,7 @@ class Stream:
     """A stream of vectors.
 
     n elements travel as ceil(n / lanes) beats, element 0 in the lowest bits of the first. Padding
-    lanes of the last beat are not looked at.
+    lanes of the last beat are not looked at. A frame is one vector, or several of the same size.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ class Stream:
         Name of the port: ``o`` stands for the signals ``o__valid``, ``o__ready``, ``o__payload``.
     signed : bool
         Elements are two's complement.
+    vectors : int
+        Vectors a frame, e.g. the pixels of an image; a divisor of `elements`.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class Stream:
     path: str = ""
     port: str = "o"
     signed: bool = False
+    vectors: int = 1
 
     def __post_init__(self) -> None:
         if self.lanes < 1 or self.elements < 1:
@@ -55,13 +58,22 @@ class Stream:
                 f"stream {self.name!r}: lanes and elements must be at least 1, "
                 f"not {self.lanes} and {self.elements}"
             )
+        if self.vectors < 1 or self.elements % self.vectors:
+            raise ValueError(
+                f"stream {self.name!r}: vectors must divide {self.elements}, not {self.vectors}"
+            )
         if not 1 <= self.width <= 62:
             raise ValueError(f"stream {self.name!r}: width must be in 1..62, not {self.width}")
 
     @property
+    def vector_beats(self) -> int:
+        """Beats a vector."""
+        return -(-self.elements // self.vectors // self.lanes)
+
+    @property
     def beats(self) -> int:
         """Beats a frame."""
-        return -(-self.elements // self.lanes)
+        return self.vectors * self.vector_beats
 
     @property
     def bits(self) -> int:

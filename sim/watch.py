@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.beats import record_words, unpack_records
+from sim.beats import from_lanes, record_words, to_lanes, unpack_records
 from sim.job import Stream
 
 __all__ = ["Difference", "Watch"]
@@ -67,10 +67,10 @@ class Watch:
         self.beats = self.wrong = 0
         self.starts: list[int] = []
         self.differences: list[Difference] = []
-        padded = np.zeros((len(expected), stream.beats * stream.lanes), expected.dtype)
-        padded[:, : stream.elements] = expected
-        self._expected = padded.reshape(-1, stream.lanes)
-        self._real = (np.arange(padded.shape[1]) < stream.elements).reshape(-1, stream.lanes)
+        self._expected = to_lanes(stream, expected).reshape(-1, stream.lanes)
+        # Which element of a frame each lane of each beat carries, -1 where it is padding.
+        elements = np.arange(1, stream.elements + 1)[None]
+        self._element = to_lanes(stream, elements).reshape(-1, stream.lanes) - 1
         self._kept: list[np.ndarray] | None = [] if keep else None
         self._path = path
         self._offset = 0
@@ -81,7 +81,7 @@ class Watch:
         beats = np.concatenate([*self._kept, np.empty((0, self.stream.lanes), np.int64)])
         frames = len(beats) // self.stream.beats
         lanes = beats[: frames * self.stream.beats].reshape(frames, -1)
-        return lanes[:, : self.stream.elements]
+        return from_lanes(self.stream, lanes)
 
     def look(self) -> None:
         """Reads the records written since the last look and compares them."""
@@ -99,14 +99,14 @@ class Watch:
         expected = self._expected[first : self.beats]  # nothing is expected beyond the last frame
         lanes = lanes[: len(expected)]
         beat = np.arange(first, first + len(lanes)) % self.stream.beats
-        differ = (lanes != expected) & self._real[beat]
+        differ = (lanes != expected) & (self._element[beat] >= 0)
         self.wrong += int(differ.sum())
         for row, lane in np.argwhere(differ)[: LISTED - len(self.differences)]:
             frame, beat = divmod(first + int(row), self.stream.beats)
             self.differences.append(
                 Difference(
                     frame=int(self.numbers[frame]),
-                    neuron=beat * self.stream.lanes + int(lane),
+                    neuron=int(self._element[beat, lane]),
                     expected=int(expected[row, lane]),
                     got=int(lanes[row, lane]),
                 )
