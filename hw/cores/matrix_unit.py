@@ -3,7 +3,6 @@
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +10,7 @@ from hw.cores import rom
 from hw.cores.accumulator import SUM_WIDTH, Accumulator
 from hw.cores.popcount import Popcount, levels
 from hw.cores.register import Register
+from hw.cores.results import keep_results
 
 __all__ = ["ACCUMULATORS", "LUT_RAM", "STORAGE", "TABLE", "MatrixUnit"]
 
@@ -302,23 +302,15 @@ class MatrixUnit(wiring.Component):
             m.d.sync += summed.eq(finished)
             finished = summed
 
-        # Room for as many results as can be under way before one that waits is seen; one bit each,
-        # the lowest are free.
-        free = Signal(self._results, init=-1)
-        reserve, release = issue & last, self.o.valid & self.o.ready
-        m.d.comb += room.eq(free[0])
-        with m.If(reserve & ~release):
-            m.d.sync += free.eq(free >> 1)
-        with m.If(release & ~reserve):
-            m.d.sync += free.eq(Cat(1, free))
-        m.submodules.results = results = SyncFIFO(width=len(Cat(answers)), depth=self._results)
-        m.d.comb += [
-            results.w_data.eq(Cat(answers)),
-            results.w_en.eq(finished),
-            results.r_en.eq(self.o.ready),
-            self.o.valid.eq(results.r_rdy),
-            self.o.payload.eq(results.r_data),
-        ]
+        keep_results(
+            m,
+            self.o,
+            answer=Cat(answers),
+            finished=finished,
+            reserve=issue & last,
+            room=room,
+            depth=self._results,
+        )
         return m
 
     @property
