@@ -109,7 +109,7 @@ def _table(plan):
 def _weights(stage) -> str:
     """Where a layer's weights are, and how many bits a cycle that gives."""
     folding = stage.folding
-    if stage.fold == 1:
+    if stage.depth == 1:
         return f"constants, {stage.weight_width:,}"
     if folding.logic_bits:
         block = stage.weight_width - folding.logic_bits
@@ -139,11 +139,16 @@ def _roofs(plan, limit):
 
 def _binds(plan, search, limit) -> list[str]:
     """What sets the pace, and what runs out at the next faster one."""
-    from hw.pipeline import Matrix
+    from hw.pipeline import Matrix, Pooling, Window
     from hw.plan import overdrawn
+    from hw.timing import stage_cycles
 
     pace = plan.cycles.per_frame
-    slowest = [s.name for s in plan.stages if isinstance(s, Matrix) and s.fold == pace]
+    slowest = [
+        s.name
+        for s in plan.stages
+        if isinstance(s, (Matrix, Window, Pooling)) and stage_cycles(s) == pace
+    ]
     if plan.input_beats == pace:
         slowest.insert(0, "the input stream")
     lines = [f"{' and '.join(slowest)} set{'s' * (len(slowest) == 1)} the pace, {pace:,} cycles"]

@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from hw.pipeline import Conversion, Matrix, Thresholding
+from hw.pipeline import Conversion, Matrix, Pooling, Quantisation, Thresholding, Window
 from hw.timing import stage_cycles
 
 __all__ = ["render", "summarise"]
@@ -14,8 +14,21 @@ _STAGES = ("gateware", "simulate", "synthesise", "netlist", "place-and-route", "
 
 def _what(stage) -> str:
     match stage:
-        case Matrix():
+        case Matrix() if stage.vectors == 1:
             return f"dense, {stage.synapses} to {stage.neurons}"
+        case Matrix():
+            return f"convolution, {stage.vectors} pixels of {stage.synapses} to {stage.neurons}"
+        case Window():
+            rows, columns = stage.kernel
+            return (
+                f"windows of {rows}x{columns}x{stage.channels} "
+                f"of an image of {stage.height}x{stage.columns}"
+            )
+        case Pooling():
+            rows, columns = stage.size
+            return f"maximum of {rows}x{columns} pixels of {stage.elements} channels"
+        case Quantisation():
+            return f"levels of {stage.width} bits"
         case Conversion():
             return f"regroup {stage.elements} from {stage.i_lanes} to {stage.lanes} lanes"
         case Thresholding():

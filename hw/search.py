@@ -39,7 +39,6 @@ from hw.resources import (
     bram_width,
     brams,
     budgets,
-    conversion_cost,
     levels_near,
     rom,
     rom_columns,

@@ -44,11 +44,8 @@ def job_for(
     )
     taps, carried = [], source.name
     for stage in plan.stages:
-        if isinstance(stage, Conversion):
-            node = carried
-        else:
-            node = stage.node
-        if node is None:  # windows, and sums before they are quantised: the next stage shows them
+        node = carried if isinstance(stage, Conversion) else stage.node
+        if node is None:  # windows, and sums yet to be quantised: the next stage shows them
             continue
         carried = node
         taps.append(_stream(stage, stage.name, stage.name))

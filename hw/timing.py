@@ -11,10 +11,11 @@ Each core's timing is a process or two of `hw.events`, through which frames are 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, repeat
+from itertools import count, cycle, repeat
 
 from hw.cores import rom
 from hw.cores.argmax import argmax_cycles
+from hw.cores.quantiser import quantiser_cycles
 from hw.cores.width_converter import converter_sizes
 from hw.events import Process, Stream, Tokens, run
 from hw.pipeline import (
@@ -83,11 +84,10 @@ def _conversion(stage: Conversion, i: Stream, o: Stream) -> Iterator[Process]:
 
 def _matrix(stage: Matrix, i: Stream, o: Stream) -> Iterator[Process]:
     cycles = stage.group_cycles
-    depth = (
-        rom.LATENCY + stage.folding.stages
-    )  # cycles between the last count's issue and its result
-    if stage.folding.accumulators == "dsp":
-        depth += 1  # the register behind a DSP's sum
+    # Between a group's last cycle and its results: a level for each doubling of the planes that are
+    # summed, and the register behind a DSP's sum.
+    depth = rom.LATENCY + stage.folding.stages + (stage.planes - 1).bit_length()
+    depth += stage.folding.accumulators == "dsp"
     room = Tokens([0] * -(-(depth + 2) // cycles))
     results = Tokens()
 
@@ -135,6 +135,66 @@ def _matrix(stage: Matrix, i: Stream, o: Stream) -> Iterator[Process]:
     yield compute()
 
 
+def _quantisation(stage: Quantisation, i: Stream, o: Stream) -> Iterator[Process]:
+    cycles = quantiser_cycles(stage.width)
+    room, results = Tokens([0] * (cycles + 1)), Tokens()
+
+    def arrive():
+        time = 0
+        while True:
+            time = yield from i.take(max(time, (yield room)))
+            results.put(time + cycles)
+            time += 1
+
+    def leave():
+        time = 0
+        while True:
+            time = max(time, (yield results))
+            time = 1 + (yield from o.give(time))
+            room.put(time)
+
+    yield arrive()
+    yield leave()
+
+
+def _window(stage: Window, i: Stream, o: Stream) -> Iterator[Process]:
+    windows, beats = stage.windows, stage.channels // stage.i_lanes
+    heads = windows.heads.tolist()
+    came, freed = Tokens(), Tokens()
+
+    def arrive():
+        time = index = 0
+        for frame in count():
+            for head in heads:
+                # Beats up to the end of the line buffer, whose first one is the window's head.
+                end = (frame * windows.pixels + head) * beats + stage.depth
+                while index < end:
+                    time = 1 + (yield from i.take(time))
+                    came.put(time)
+                    index += 1
+                time = max(time, (yield freed))
+
+    def leave():
+        time = arrived = 0
+        places = (windows.places * beats).reshape(windows.count, -1).tolist()
+        for frame in count():
+            first = frame * windows.pixels * beats
+            needed = first  # a frame's first beat waits for the image, though it may be padding
+            for window in places:
+                for place in window:
+                    for beat in range(beats):
+                        if place >= 0:
+                            needed = max(needed, first + place + beat)
+                        while arrived <= needed:
+                            time = max(time, (yield came))
+                            arrived += 1
+                        last, time = time, (yield from o.give(time + 1))
+                freed.put(last + 1)
+
+    yield arrive()
+    yield leave()
+
+
 def _maximum(stage: Maximum, i: Stream, o: Stream) -> Iterator[Process]:
     """Only where the output is always taken, as the last stage's is."""
 
@@ -149,7 +209,13 @@ def _maximum(stage: Maximum, i: Stream, o: Stream) -> Iterator[Process]:
     yield process()
 
 
-_PROCESSES = {Conversion: _conversion, Matrix: _matrix, Maximum: _maximum}
+_PROCESSES = {
+    Conversion: _conversion,
+    Matrix: _matrix,
+    Maximum: _maximum,
+    Quantisation: _quantisation,
+    Window: _window,
+}
 
 
 def starts(stages: Sequence[Stage], input_beats: int, frames: int) -> list[int]:

@@ -4,11 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from sw import artefact, zoo
 from sw.errors import PopstreamError
-from sw.network import Dense
+from sw.network import Conv, Dense, Layer, Network, Pool
 
 __all__ = ["main", "table"]
 
@@ -36,6 +37,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def layers(network: Network) -> str:
+    """The layers in short: ``784-256-10``, or ``32x32x3-64C3-P2-10`` of a convolutional network."""
+    shape = network.input.shape
+    flat = not network.of(Conv)
+    words = [str(np.prod(shape)) if flat else "x".join(map(str, shape))]
+    for node in network.nodes:
+        match node:
+            case Conv():
+                words.append(f"{node.filters}C{'x'.join(map(str, dict.fromkeys(node.kernel)))}")
+            case Pool():
+                words.append(f"P{'x'.join(map(str, dict.fromkeys(node.size)))}")
+            case Dense():
+                words.append(str(node.neurons))
+    return "-".join(words)
+
+
 def table() -> str:
     """The cards as a Markdown table, one line a model."""
     lines = [
@@ -46,11 +63,9 @@ def table() -> str:
         file = zoo.path(name)
         model = artefact.load(file)
         card = model.card
-        dense = [node for node in model.network.nodes if isinstance(node, Dense)]
-        widths = [dense[0].weights.shape[1], *(len(node.weights) for node in dense)]
-        weights = sum(node.weights.size for node in dense)
+        weights = sum(node.weights.size for node in model.network.of(Layer))
         lines.append(
-            f"| {name} | {'-'.join(map(str, widths))} | {card.test_images:,} of {card.dataset} "
+            f"| {name} | {layers(model.network)} | {card.test_images:,} of {card.dataset} "
             f"| {card.float_accuracy:.2%} | {card.integer_accuracy:.2%} "
             f"| {weights / 8192:.1f} KiB | {file.stat().st_size / 1024:.1f} KiB "
             f"| `{card.command}` |"
