@@ -265,7 +265,7 @@ class Accelerator:
         return self._link
 
     def _frames(self, images) -> np.ndarray:
-        """The images as uint8, (n, *shape), checked."""
+        """The images as uint8 (int8 where the model's frames are signed), (n, *shape), checked."""
         images, model = _array(images), self._model
         if images.shape == model.shape:
             images = images[None]
@@ -274,20 +274,23 @@ class Accelerator:
                 f"{model.name} takes frames of shape {model.shape}, or several: "
                 f"(n, {', '.join(map(str, model.shape))}), not {images.shape}"
             )
-        most = (1 << model.bits) - 1
-        if images.dtype == bool or (images.dtype == np.uint8 and most == 255):
+        low, high = model.low, model.high
+        dtype = np.dtype(np.int8 if model.signed else np.uint8)
+        if images.dtype == bool and not model.signed:
             return images.view(np.uint8)
+        if images.dtype == dtype and model.bits == 8:
+            return images
         if not np.issubdtype(images.dtype, np.integer):
             raise PopstreamError(
-                f"frames must be integers in 0..{most}, not {images.dtype}: scale them, then "
-                "images.astype(numpy.uint8)"
+                f"frames must be integers in {low}..{high}, not {images.dtype}: scale them, then "
+                f"images.astype(numpy.{dtype})"
             )
-        if images.size and (images.min() < 0 or images.max() > most):
-            wrong = ((images < 0) | (images > most)).reshape(len(images), -1).any(axis=1)
+        if images.size and (images.min() < low or images.max() > high):
+            wrong = ((images < low) | (images > high)).reshape(len(images), -1).any(axis=1)
             at = int(wrong.argmax())
-            worst = images[at].max() if images[at].max() > most else images[at].min()
-            raise PopstreamError(f"frame {at} must be in 0..{most}, but has {worst}")
-        return images.astype(np.uint8, copy=False)
+            worst = images[at].max() if images[at].max() > high else images[at].min()
+            raise PopstreamError(f"frame {at} must be in {low}..{high}, but has {worst}")
+        return images.astype(dtype, copy=False)
 
     def _encode(self, frames: np.ndarray) -> np.ndarray:
         """Frames as the fabric takes them: bytes, (n, frame_bytes)."""
@@ -296,7 +299,9 @@ class Accelerator:
             if bits == 1 and self._model.bits > 1:
                 # A threshold may be one more than the largest element: 16 bits hold it.
                 frames = frames >= self._model.thresholds.astype(np.int16)
-                frames = frames.view(np.uint8)
+            frames = frames.view(np.uint8)
+            if self._model.signed:  # two's complement
+                frames = frames & np.uint8((1 << bits) - 1)
             return encode(frames, bits)
 
     def _labels(self, numbers: np.ndarray) -> np.ndarray:

@@ -20,9 +20,9 @@ __all__ = ["Model", "Samples", "load"]
 
 FORMAT = 1
 LARGEST = 1 << 30  # bytes; over this a file is refused unread
-_DTYPES = {"U8": np.dtype("<u1"), "I32": np.dtype("<i4")}
+_DTYPES = {"U8": np.dtype("<u1"), "I8": np.dtype("<i1"), "I32": np.dtype("<i4")}
 _STORED = {"bits": "U8", "integers": "I32"}
-_SAMPLES = {"samples.inputs": "U8", "samples.labels": "U8", "samples.answers": "I32"}
+_SAMPLES = ("samples.inputs", "samples.labels", "samples.answers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Samples:
 
     Attributes
     ----------
-    inputs : array of uint8, (k, *shape)
+    inputs : array of uint8 (int8 where they are signed), (k, *shape)
     labels : array of uint8, (k,)
         What they show.
     answers : array of int32, (k, numbers), or None
@@ -53,9 +53,11 @@ class Model:
     classes : tuple of str
         Empty where an output is no class.
     shape : tuple of int
-        Of a frame.
+        Of a frame: of a picture (height, width) or (height, width, channels).
     bits : int
-        Of a frame's element, an unsigned integer: 1..8.
+        Of a frame's element: 1..8.
+    signed : bool
+        Whether elements are -2**(bits-1)..2**(bits-1)-1, else 0..2**bits-1.
     thresholds : array of int32 of this shape or (), or None
         Where the network begins by making a bit of each element: 1 where it reaches its threshold.
     samples : Samples
@@ -69,6 +71,7 @@ class Model:
     classes: tuple
     shape: tuple
     bits: int
+    signed: bool
     thresholds: np.ndarray | None
     samples: Samples
     card: dict
@@ -78,6 +81,21 @@ class Model:
     def elements(self) -> int:
         """How many integers a frame has."""
         return math.prod(self.shape)
+
+    @property
+    def low(self) -> int:
+        """The least that an element of a frame can be."""
+        return _range(self.bits, self.signed)[0]
+
+    @property
+    def high(self) -> int:
+        """The greatest that an element of a frame can be."""
+        return _range(self.bits, self.signed)[1]
+
+
+def _range(bits: int, signed: bool) -> tuple:
+    low = -(1 << (bits - 1)) if signed else 0
+    return low, low + (1 << bits) - 1
 
 
 def load(path) -> Model:
@@ -153,7 +171,7 @@ def _tensors(header: dict, data: memoryview) -> dict:
             raise PopstreamError(f"tensor {name} has no place")
         dtype = entry.get("dtype")
         if not isinstance(dtype, str) or dtype not in _DTYPES:
-            raise PopstreamError(f"tensor {name} is of type {dtype!r}, not U8 or I32")
+            raise PopstreamError(f"tensor {name} is of type {dtype!r}, not U8, I8 or I32")
         entries.append((*offsets, name, tuple(entry["shape"]), _DTYPES[dtype]))
     tensors, end = {}, 0
     for begin, finish, name, shape, dtype in sorted(entries, key=lambda entry: entry[:2]):
@@ -188,11 +206,14 @@ def _model(text, tensors: dict) -> Model:
     samples = {name: tensors.pop(name, None) for name in _SAMPLES}
     digest = _digest(header, tensors)
     node = header["nodes"][0]
-    shape, bits = node.get("shape"), node.get("bits")
+    shape, bits, signed = node.get("shape"), node.get("bits"), node.get("signed", False)
     if node.get("op") != "input" or not _naturals(shape) or not shape or 0 in shape:
         raise PopstreamError("the first node must be an input with a shape")
     if type(bits) is not int or not 1 <= bits <= 8:
         raise PopstreamError(f"{node['name']}: bits must be in 1..8, not {bits!r}")
+    if type(signed) is not bool:
+        raise PopstreamError(f"{node['name']}: signed must be true or false, not {signed!r}")
+    low, high = _range(bits, signed)
     classes = header["classes"]
     if not all(isinstance(name, str) for name in classes):
         raise PopstreamError("class names must be strings")
@@ -204,8 +225,9 @@ def _model(text, tensors: dict) -> Model:
         classes=tuple(classes),
         shape=tuple(shape),
         bits=bits,
-        thresholds=_thresholds(header["nodes"], tensors, tuple(shape), bits),
-        samples=_samples(samples, tuple(shape), bits, len(classes)),
+        signed=signed,
+        thresholds=_thresholds(header["nodes"], tensors, tuple(shape), low, high),
+        samples=_samples(samples, tuple(shape), low, high, len(classes)),
         card=header["card"],
         digest=digest,
     )
@@ -269,7 +291,7 @@ def _expect(tensor: np.ndarray, key: str, dtype: str, shape: tuple) -> None:
         )
 
 
-def _thresholds(nodes: list, tensors: dict, shape: tuple, bits: int):
+def _thresholds(nodes: list, tensors: dict, shape: tuple, low: int, high: int):
     """Of the node that makes bits of the input, where there is one."""
     for node in nodes[1:]:
         if node.get("op") == "binarise" and node.get("inputs") == [nodes[0]["name"]]:
@@ -278,32 +300,32 @@ def _thresholds(nodes: list, tensors: dict, shape: tuple, bits: int):
             if thresholds is None:
                 raise PopstreamError(f"tensor {key} is missing")
             _expect(thresholds, key, "I32", shape if thresholds.ndim else ())
-            _in_range(thresholds, 1 << bits, key)
+            _in_range(thresholds, low, high + 1, key)
             return thresholds
     return None
 
 
-def _samples(found: dict, shape: tuple, bits: int, classes: int) -> Samples:
+def _samples(found: dict, shape: tuple, low: int, high: int, classes: int) -> Samples:
     for key in ("samples.inputs", "samples.labels"):
         if found[key] is None:
             raise PopstreamError(f"tensor {key} is missing")
     inputs, labels, answers = (found[key] for key in _SAMPLES)
     count = inputs.shape[:1]
-    _expect(inputs, "samples.inputs", "U8", count + shape)
+    _expect(inputs, "samples.inputs", "I8" if low < 0 else "U8", count + shape)
     _expect(labels, "samples.labels", "U8", count)
-    _in_range(inputs, (1 << bits) - 1, "samples.inputs")
+    _in_range(inputs, low, high, "samples.inputs")
     if classes:
-        _in_range(labels, classes - 1, "samples.labels")
+        _in_range(labels, 0, classes - 1, "samples.labels")
     if answers is not None:
         _expect(answers, "samples.answers", "I32", count + (answers.shape[1:2] or (1,)))
         # An index is one number; scores are not bounded by what is read here.
         if classes and answers.shape[1:] == (1,):
-            _in_range(answers, classes - 1, "samples.answers")
+            _in_range(answers, 0, classes - 1, "samples.answers")
     return Samples(inputs, labels, answers)
 
 
-def _in_range(array: np.ndarray, high: int, key: str) -> None:
-    """Raises unless all are in 0..high."""
-    wrong = array[(array < 0) | (array > high)]
+def _in_range(array: np.ndarray, low: int, high: int, key: str) -> None:
+    """Raises unless all are in low..high."""
+    wrong = array[(array < low) | (array > high)]
     if wrong.size:
-        raise PopstreamError(f"tensor {key} must be in 0..{high}, not {wrong.flat[0]}")
+        raise PopstreamError(f"tensor {key} must be in {low}..{high}, not {wrong.flat[0]}")

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
-from sw import artefact, golden
+from sw import artefact, golden, zoo
 from sw.artefact import ArtefactError, Card, Samples
-from sw.network import Argmax, Binarise, Dense, Input, Network
+from sw.network import Argmax, Binarise, Conv, Dense, Input, Network, Pool, stored_fields
 
 CARD = Card("test", "digits", "python -m sw.train tiny", 0.91, 0.91, 355, "é")
 
@@ -38,6 +39,31 @@ def file(tmp_path):
     network, samples = make()
     artefact.save(tmp_path / "m.safetensors", network, CARD, samples)
     return tmp_path / "m.safetensors"
+
+
+def rewrite(file, change_header=None, change_tensors=None):
+    data = file.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["popstream"])
+    tensors = from_bytes(data)
+    if change_header:
+        header = change_header(header) or header
+    if change_tensors:
+        change_tensors(tensors)
+    file.write_bytes(to_bytes(tensors, metadata={"popstream": json.dumps(header)}))
+
+
+def setting(*path, value):
+    def change(header):
+        place = header
+        for key in path[:-1]:
+            place = place[key]
+        if value is None:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = value
+
+    return change
 
 
 def test_round_trip(file):
@@ -87,6 +113,127 @@ def test_equal_inputs_give_equal_bytes(file, tmp_path):
     assert digest == artefact.load(file).digest == artefact.network_digest(network)
 
 
+def make_images(signed=False):
+    """Every operation, every shape of thresholds and of padding."""
+    rng = np.random.default_rng(0)
+    bits = rng.integers
+    network = Network(
+        (
+            Input("pixels", shape=(8, 7, 3), bits=4, signed=signed),
+            Conv(
+                "first",
+                ("pixels",),
+                bits(0, 2, (9, 3, 2, 3)),
+                np.sort(bits(100, 170, (9, 3)), axis=1),
+            ),
+            Pool("pool", ("first",), (2, 3), (1, 2)),
+            Conv(
+                "second",
+                ("pool",),
+                bits(0, 2, (5, 3, 3, 9)),
+                bits(90, 160, (4, 1, 5)),
+                stride=(1, 2),
+                padding=(1, 2, 1, 0),
+                fill=bits(0, 4, 9),
+            ),
+            Dense("scores", ("second",), bits(0, 2, (2, 30))),
+            Argmax("label", ("scores",)),
+        ),
+        ("no", "yes"),
+    )
+    low, high = (-8, 8) if signed else (0, 16)
+    inputs = rng.integers(low, high, (6, 8, 7, 3), np.int8 if signed else np.uint8)
+    return network, Samples(inputs, np.zeros(6, np.uint8))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_images_round_trip(tmp_path, signed):
+    network, samples = make_images(signed)
+    digest = artefact.save(tmp_path / "m", network, CARD, samples)
+    model = artefact.load(tmp_path / "m")
+    assert model.digest == digest
+    for found, expected in zip(model.network.nodes, network.nodes, strict=True):
+        assert type(found) is type(expected)
+        assert (found.name, found.inputs) == (expected.name, expected.inputs)
+        for item in stored_fields(type(found)):
+            a, b = getattr(found, item.name), getattr(expected, item.name)
+            assert type(a) is type(b)
+            assert np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
+    assert model.samples.inputs.dtype == (np.int8 if signed else np.uint8)
+    assert np.array_equal(model.samples.inputs, samples.inputs)
+    assert np.array_equal(model.samples.answers[:, 0], golden.predict(network, samples.inputs))
+    assert len(set(model.samples.answers[:, 0])) == 2
+
+
+def test_digest_covers_every_field():
+    network, _ = make_images()
+    changes = [
+        ("pixels", {"signed": True}),
+        ("pool", {"size": (2, 2)}),
+        ("second", {"fill": 3}),
+        ("second", {"padding": (2, 1, 1, 0)}),
+        ("second", {"thresholds": network.nodes[3].thresholds[0, 0]}),
+    ]
+    digests = {artefact.network_digest(network)}
+    for name, change in changes:
+        nodes = [replace(node, **change) if node.name == name else node for node in network.nodes]
+        digests.add(artefact.network_digest(Network(nodes, network.classes)))
+    assert len(digests) == 1 + len(changes)
+
+
+def test_older_files_keep_their_bytes_and_digest():
+    """A file written before inputs had signs; the fabric that was built from it has its digest."""
+    model = artefact.load(zoo.path("digits-tiny"))
+    assert model.digest == "7bd91c31f7248557018ea980a3fd5365cffaec0cd1da4a2f4387524f687b9088"
+    with safe_open(zoo.path("digits-tiny"), framework="numpy") as file:
+        header = json.loads(file.metadata()["popstream"])
+    assert artefact._encode(model.network)[0] == header["nodes"]
+    assert "signed" not in header["nodes"][0] and not model.network.input.signed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (setting("nodes", 0, "signed", value="yes"), "pixels: signed must be true or false, not"),
+        (setting("nodes", 1, "op", value="dense"), "first: unknown field 'fill'"),
+        (setting("nodes", 2, "size", value=[2]), "pool: size must be 2 integers"),
+        (setting("nodes", 2, "size", value=[9, 1]), "pool: a window of 9x1 leaves nothing"),
+        (setting("nodes", 2, "stride", value={"a": 1}), "pool: stride must be 2 integers"),
+        (setting("nodes", 3, "stride", value="22"), "second: stride must be 2 integers"),
+        (setting("nodes", 3, "stride", value=None), "second: stride is missing"),
+        (setting("nodes", 3, "padding", value=[3, 0, 0, 0]), "second: a padding of"),
+        (setting("nodes", 3, "padding", value=[0, 2, 1, 0]), "second: its windows overhang"),
+        (setting("nodes", 3, "fill", value=1), "second: fill must be {'integers': shape}"),
+        (setting("nodes", 0, "shape", value=[8, 7, 2]), "first: has weights of 3 channels, its"),
+        (setting("nodes", 0, "shape", value=[2, 7, 3]), "first: a window of 3x2 does not fit"),
+        (setting("classes", value=["a", "b", "c"]), "label: yields 2 classes, but 3 are named"),
+    ],
+)
+def test_bad_images(tmp_path, change, message):
+    network, samples = make_images()
+    path = tmp_path / "m.safetensors"
+    artefact.save(path, network, CARD, samples)
+    rewrite(path, change_header=change)
+    with pytest.raises(ArtefactError, match=rf"m\.safetensors: {message}"):
+        artefact.load(path)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_samples_of_either_sign(tmp_path, signed):
+    network, samples = make_images(signed)
+    high = 7 if signed else 15
+    for inputs, message in (
+        (np.full((1, 8, 7, 3), high + 1, samples.inputs.dtype), rf"\.\.{high}, not {high + 1}"),
+        (
+            samples.inputs.view(np.uint8 if signed else np.int8),
+            r"u?int8 \(k, 8, 7, 3\), not u?int8",
+        ),
+    ):
+        wrong = Samples(inputs, np.zeros(len(inputs), np.uint8))
+        with pytest.raises(ArtefactError, match=message):
+            artefact.save(tmp_path / "m", network, CARD, wrong)
+
+
 def test_digest_is_the_networks(tmp_path):
     network, samples = make()
     digest = artefact.network_digest(network)
@@ -108,31 +255,6 @@ def test_layout(file):
     assert stored[3, 1] == weights[3, 8]
     assert tensors["hidden.thresholds"].dtype == np.int32
     assert tensors["hidden.thresholds"].tolist() == network.nodes[2].thresholds.tolist()
-
-
-def rewrite(file, change_header=None, change_tensors=None):
-    data = file.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["popstream"])
-    tensors = from_bytes(data)
-    if change_header:
-        header = change_header(header) or header
-    if change_tensors:
-        change_tensors(tensors)
-    file.write_bytes(to_bytes(tensors, metadata={"popstream": json.dumps(header)}))
-
-
-def setting(*path, value):
-    def change(header):
-        place = header
-        for key in path[:-1]:
-            place = place[key]
-        if value is None:
-            del place[path[-1]]
-        else:
-            place[path[-1]] = value
-
-    return change
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,8 @@ def make_device(path, *, bits=False, scores=False, number_bytes=1, **faults):
         # Any pixels on the same sides of the thresholds have the same answer.
         if bits and node.bits > 1:
             pixels = np.where(pixels, network.nodes[1].thresholds, 0).astype(np.uint8)
+        elif node.signed:  # two's complement
+            pixels = (pixels.astype(int) ^ 1 << width - 1) - (1 << width - 1)
         return trace(network, pixels)[output].astype(f"<u{number_bytes}").tobytes()
 
     digest = bytes.fromhex(model.digest)

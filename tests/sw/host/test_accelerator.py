@@ -14,6 +14,7 @@ from sw.host import Accelerator
 from sw.host.memory import BUFFERS, MemoryLink
 from sw.host.registers import COUNTERS, Cause
 from sw.host.totals import Totals
+from sw.network import Argmax, Conv, Dense, Input, Network
 
 
 @pytest.fixture
@@ -61,6 +62,41 @@ def test_wider_pixels(opened, name, bits):
     accelerator, _ = opened(path=zoo.path(name), bits=bits)
     samples = accelerator.model.samples
     assert accelerator.infer(samples.inputs).tolist() == samples.answers[:, 0].tolist()
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8])
+@pytest.mark.parametrize("signed", [False, True])
+def test_pictures_of_several_channels(opened, tmp_path, bits, signed):
+    """A convolution that takes integers of either sign."""
+    rng = np.random.default_rng(0)
+    node = Input("pixels", shape=(4, 3, 2), bits=bits, signed=signed)
+    low, high = node.infer().low, node.infer().high
+    network = Network(
+        (
+            node,
+            Conv("conv", ("pixels",), rng.integers(0, 2, (5, 2, 2, 2)), [4 * high - 4 * low] * 5),
+            Dense("scores", ("conv",), rng.integers(0, 2, (3, 30))),
+            Argmax("label", ("scores",)),
+        ),
+        "abc",
+    )
+    images = rng.integers(low, high + 1, (20, 4, 3, 2), np.int8 if signed else np.uint8)
+    card = artefact.Card("picture", "none", "none", 0.5, 0.5, 20)
+    artefact.save(tmp_path / "m", network, card, artefact.Samples(images, np.zeros(20, np.uint8)))
+    accelerator, _ = opened(path=tmp_path / "m")
+    answers = accelerator.model.samples.answers[:, 0].tolist()
+    assert len(set(answers)) > 1
+    assert accelerator.infer(accelerator.model.samples.inputs).tolist() == answers
+    assert accelerator.infer(images.astype(np.int64)).tolist() == answers
+    if signed or bits < 8:
+        with pytest.raises(
+            PopstreamError, match=rf"frame 1 .* {low}\.\.{high}, but has {high + 1}"
+        ):
+            accelerator.infer(np.stack([images[0], np.full((4, 3, 2), high + 1)]))
+        with pytest.raises(
+            PopstreamError, match=rf"in {low}\.\.{high}, not float64.*numpy\.u?int8"
+        ):
+            accelerator.infer(images.astype(float))
 
 
 def test_of_equal_scores_the_lowest_index_wins(opened):

@@ -13,7 +13,7 @@ from sw import artefact, zoo
 from sw.errors import PopstreamError
 from sw.fold import TrainedDense, fold_classifier
 from sw.host import model as host_model
-from sw.network import Argmax, Binarise, Dense, Input, Network
+from sw.network import Argmax, Binarise, Conv, Dense, Input, Network, Pool
 
 CARD = artefact.Card("small", "none", "none", 1.0, 1.0, 4, "é")
 
@@ -48,7 +48,9 @@ def assert_same(path, expected=None, found=None):
     network = expected.network
     assert found.digest == expected.digest
     assert found.classes == network.classes
-    assert (found.shape, found.bits) == (network.input.shape, network.input.bits)
+    given = network.input
+    assert (found.shape, found.bits, found.signed) == (given.shape, given.bits, given.signed)
+    assert (found.low, found.high) == (network.type(given).low, network.type(given).high)
     assert found.elements == int(np.prod(found.shape))
     assert found.name == expected.card.name
     assert found.card["dataset"] == expected.card.dataset
@@ -80,6 +82,40 @@ def test_network_that_takes_bits(tmp_path):
     samples = artefact.Samples(np.ones((2, 9), np.uint8), np.zeros(2, np.uint8))
     artefact.save(path, Network((*nodes, *network.nodes[2:]), network.classes), CARD, samples)
     assert_same(path)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("binarise", [False, True])
+def test_convolutional_network(tmp_path, signed, binarise):
+    rng = np.random.default_rng(3)
+    pixels = Input("pixels", shape=(5, 4, 3), bits=6, signed=signed)
+    low, high = pixels.infer().low, pixels.infer().high
+    at = "bits" if binarise else "pixels"
+    nodes = (
+        pixels,
+        *([Binarise("bits", ("pixels",), low + 1)] if binarise else []),
+        Conv(
+            "a",
+            (at,),
+            rng.integers(0, 2, (5, 3, 2, 3)),
+            rng.integers(0, 9, (3, 1, 5)),
+            padding=(1, 1, 0, 0),
+            fill=[0, 0, 1],
+        ),
+        Pool("pool", ("a",)),
+        Conv("b", ("pool",), rng.integers(0, 2, (2, 1, 1, 5)), [[1, 2, 3], [0, 1, 1]]),
+        Dense("scores", ("b",), rng.integers(0, 2, (2, 4))),
+        Argmax("label", ("scores",)),
+    )
+    path = tmp_path / "m"
+    inputs = rng.integers(low, high + 1, (3, 5, 4, 3), np.int8 if signed else np.uint8)
+    samples = artefact.Samples(inputs, np.zeros(3, np.uint8))
+    artefact.save(path, Network(nodes, ("no", "yes")), CARD, samples)
+    assert_same(path)
+    other = np.zeros((3, 5, 4, 3), np.uint8 if signed else np.int8)
+    rewrite(path, change_tensors=lambda tensors: tensors.update({"samples.inputs": other}))
+    with pytest.raises(PopstreamError, match=r"inputs must be u?int8 \(3, 5, 4, 3\), not u?int8"):
+        host_model.load(path)
 
 
 def test_scores_as_answers(tmp_path):
@@ -140,6 +176,8 @@ def setting(*path, value):
         (setting("nodes", 0, "shape", value=[9]), r"bits\.thresholds must be int32 \(9,\)"),
         (setting("nodes", 0, "bits", value=9), r"pixels: bits must be in 1\.\.8, not 9"),
         (setting("nodes", 0, "bits", value=True), r"pixels: bits must be in 1\.\.8, not True"),
+        (setting("nodes", 0, "signed", value=1), "pixels: signed must be true or false, not 1"),
+        (setting("nodes", 0, "signed", value=True), r"thresholds must be in -16\.\.16, not"),
         (setting("nodes", 0, "bits", value=1), r"thresholds must be in 0\.\.2, not"),
         (setting("nodes", 1, "thresholds", value=3), "thresholds belongs to no node"),
         (setting("nodes", 1, "thresholds", value={"integers": [9]}), r"must be int32 \(9,\), not"),
@@ -168,7 +206,7 @@ def test_bad_headers(file, change, message):
         ("more", np.zeros(1, np.uint8), "tensor more belongs to no node"),
         ("bits.thresholds", np.full((3, 3), 33, np.int32), r"must be in 0\.\.32, not 33"),
         ("bits.thresholds", np.full((3, 3), -1, np.int32), r"must be in 0\.\.32, not -1"),
-        ("bits.thresholds", np.zeros((3, 3), np.int64), "is of type 'I64', not U8 or I32"),
+        ("bits.thresholds", np.zeros((3, 3), np.int64), "is of type 'I64', not U8, I8 or I32"),
         ("samples.inputs", None, "tensor samples.inputs is missing"),
         ("samples.inputs", np.full((4, 3, 3), 32, np.uint8), r"in 0\.\.31, not 32"),
         ("samples.inputs", np.array(3, np.uint8), r"must be uint8 \(3, 3\), not uint8 \(\)"),
