@@ -1,0 +1,285 @@
+"""The sliding window: pixels come in raster order, the windows of a convolution leave."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hw.cores.matrix_unit import LUT_RAM
+from hw.cores.windows import Windows
+
+__all__ = ["SlidingWindow", "fill_words", "ring_depth"]
+
+
+def ring_depth(pixels: int, channels: int, lanes: int) -> int:
+    """Beats of the smallest ring that holds so many pixels: a power of two, at least 2."""
+    return max(2, 1 << (pixels * (channels // lanes) - 1).bit_length())
+
+
+def fill_words(fill: int | Sequence[int], channels: int, bits: int, lanes: int) -> list[int]:
+    """The beats of a pixel of padding.
+
+    Raises
+    ------
+    ValueError
+        There are not as many values as channels, or one is not of so many bits.
+    """
+    values = [fill] * channels if isinstance(fill, int) else [int(value) for value in fill]
+    if len(values) != channels:
+        raise ValueError(f"Fill must have {channels} values, not {len(values)}")
+    for channel, value in enumerate(values):
+        if not 0 <= value < 1 << bits:
+            raise ValueError(
+                f"Fill must be in 0..{(1 << bits) - 1}, not {value} (channel {channel})"
+            )
+    return [
+        sum(value << bits * lane for lane, value in enumerate(values[start : start + lanes]))
+        for start in range(0, channels, lanes)
+    ]
+
+
+class SlidingWindow(wiring.Component):
+    """Gives the windows of images whose pixels come: im2col, some channels of a pixel a beat.
+
+    Pixels come in raster order and windows leave in raster order, the elements of each in the order
+    row, column, channel. Padding is never stored. Pixels that no window has are taken and dropped.
+
+    The ring holds the beats from the head of the window that is read (`Windows.heads`) on. A cycle
+    reads one: windows of kernel rows * kernel columns * channels / lanes beats follow each other
+    without a gap, over rows and frames, where pixels are there. A ring of `Windows.enough` pixels,
+    and two more because handshakes take time, is enough for pixels that come evenly.
+
+    Timing: a beat is read at the earliest in the cycle after the pixel's beat was transferred, a
+    beat of padding at once, but the first of a frame after the image's first beat was; not before
+    the cycle in which the beat before is transferred at `o`. It is valid there from the next cycle
+    on. When the last beat of a window is read, what comes
+    before the next window's head is free from the next cycle on: `i.ready` is 1 while there is a
+    free place. It depends on registers alone, as `o.valid` does.
+
+    Parameters
+    ----------
+    height, width, channels : int
+        Of an image, each at least 1.
+    bits : int
+        Of an element, at least 1.
+    kernel, stride, padding
+        As in `Windows`.
+    fill : int or sequence of int
+        The value of elements in the padding, or one for each channel, in 0..2**bits-1.
+    lanes : int
+        Channels a beat, a divisor of `channels`.
+    depth : int
+        Beats that the ring holds: a power of two, at least `ring_depth` of `Windows.least`.
+    family : str
+        Whose memories the ring is made of, as in `MatrixUnit`.
+
+    Members
+    -------
+    i : In(stream.Signature(ArrayLayout(bits, lanes)))
+    o : Out(stream.Signature(ArrayLayout(bits, lanes)))
+
+    Raises
+    ------
+    ValueError
+        Naming the parameter, its range and the value.
+    """
+
+    def __init__(
+        self,
+        *,
+        height: int,
+        width: int,
+        channels: int,
+        bits: int = 1,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        fill: int | Sequence[int] = 0,
+        lanes: int,
+        depth: int,
+        family: str = "generic",
+    ):
+        self._windows = Windows(height, width, kernel, stride, padding)
+        if channels < 1 or bits < 1:
+            raise ValueError(f"Channels and bits must be at least 1, not {channels} and {bits}")
+        if lanes < 1 or channels % lanes:
+            raise ValueError(f"Lanes must divide the {channels} channels, not be {lanes}")
+        least = ring_depth(self._windows.least, channels, lanes)
+        if depth < least or depth & (depth - 1):
+            raise ValueError(f"Depth must be a power of two from {least} on, not {depth}")
+        self._fill = fill_words(fill, channels, bits, lanes)
+        self._beats, self._depth, self._family = channels // lanes, depth, family
+        beat = stream.Signature(data.ArrayLayout(bits, lanes))
+        super().__init__({"i": In(beat), "o": Out(beat)})
+
+    @property
+    def windows(self) -> Windows:
+        return self._windows
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # Beats are numbered through all frames, as if rows and frames were one line. Numbers are
+        # known only by their distances: how far what has come is beyond the beat to be read, and
+        # how many more places are free than the next beat takes.
+        windows, beats, depth = self._windows, self._beats, self._depth
+        first = int(windows.firsts[0]) * beats
+        beyond_range, free_range = self._ranges()
+        beyond = Signal(beyond_range, init=-first - 1)
+        free = Signal(free_range, init=depth - 1)
+        taken, read, moves, there = Signal(), Signal(), Signal(), Signal()
+        starts, outside, fill, step, freed = self._scan(m, read)
+        m.d.comb += [
+            self.i.ready.eq(free >= 0),
+            taken.eq(self.i.valid & self.i.ready),
+            moves.eq(self.o.ready | ~self.o.valid),
+            there.eq((beyond >= 0) | outside),
+            read.eq(moves & there),
+        ]
+        if first < 0:  # a frame begins with padding
+            with m.If(starts):
+                m.d.comb += there.eq(free < free.init)
+        m.d.sync += [
+            beyond.eq(beyond + taken - Mux(read, step, 0)),
+            free.eq(free - taken + Mux(read, freed, 0)),
+        ]
+
+        attrs = {}
+        if self._family in LUT_RAM:  # so that it is where the plan expects it
+            attrs["ram_style"] = "distributed" if depth <= LUT_RAM[self._family] else "block"
+        arriving = self.i.payload.as_value()
+        m.submodules.ring = ring = Memory(shape=len(arriving), depth=depth, init=[], attrs=attrs)
+        write, port = ring.write_port(), ring.read_port(domain="comb")
+        m.d.comb += [write.en.eq(taken), write.data.eq(arriving)]
+        with m.If(taken):
+            m.d.sync += write.addr.eq(write.addr + 1)
+
+        # The output is the memory's register, and padding its reset.
+        place = Signal(range(depth), init=first % depth)
+        m.d.comb += port.addr.eq(place)
+        with m.If(moves):
+            m.d.sync += self.o.valid.eq(read)
+        with m.If(read):
+            m.d.sync += place.eq(place + step)
+            with m.If(outside):
+                m.d.sync += self.o.payload.eq(fill)
+            with m.Else():
+                m.d.sync += self.o.payload.eq(port.data)
+
+        return m
+
+    def _ranges(self) -> tuple[range, range]:
+        """What `beyond` and `free` may be."""
+        windows = self._windows
+        # What has come when a window's last beat is to be read: all of the windows before it.
+        came = np.roll(windows.lasts, 1) + 1
+        came[0] -= windows.pixels
+        rows, columns = windows.kernel
+        lasts = windows.firsts + (rows - 1) * windows.width + columns - 1
+        lowest, highest = (came - lasts).min() - 1, (windows.heads - windows.firsts).max()
+        # What no window has may be free before it has come.
+        skipped = np.append(windows.heads[1:], windows.pixels) - windows.lasts
+        return (
+            range(int(lowest) * self._beats, self._depth + int(highest) * self._beats),
+            range(-1, self._depth + max(0, int(skipped.max())) * self._beats),
+        )
+
+    def _scan(self, m: Module, read: Value) -> tuple[Value, ...]:
+        """Goes from beat to beat of the windows.
+
+        Returns
+        -------
+        starts : Signal
+            Whether the beat is the frame's first.
+        outside : Signal
+            Whether the beat is padding.
+        fill : Value
+            What it is then.
+        step : Signal
+            How far it is to the next beat.
+        freed : Signal
+            How many places are free once this one has been read.
+        """
+        windows, beats = self._windows, self._beats
+        (kernel_rows, kernel_columns), (down, across) = windows.kernel, windows.stride
+        top, bottom, left, right = windows.padding
+        height, width = windows.height, windows.width
+
+        # Where the beat is in its pixel, and the pixel in its window and in the padded image.
+        beat = Signal(range(beats))
+        kernel_row, kernel_column = Signal(range(kernel_rows)), Signal(range(kernel_columns))
+        row_range, column_range = range(top + height + bottom), range(left + width + right)
+        row, column = Signal(row_range), Signal(column_range)
+        bottom_row = (windows.rows - 1) * down + kernel_rows - 1
+        right_column = (windows.columns - 1) * across + kernel_columns - 1
+        last_beat = beat == beats - 1
+        last_kernel_column = kernel_column == kernel_columns - 1
+        last_kernel_row = kernel_row == kernel_rows - 1
+        starts, outside = Signal(init=1), Signal()
+        with m.If(read):
+            m.d.sync += starts.eq(0)
+        m.d.comb += outside.eq(
+            (row < top) | (row >= top + height) | (column < left) | (column >= left + width)
+        )
+
+        longest = (len(row_range) * width + len(column_range)) * beats
+        step = Signal(range(-longest, longest))
+        freed = Signal(range(windows.pixels * beats + 1))
+
+        def follow(rows: int, columns: int, frames: int = 0):
+            """The next pixel is so many rows below and columns to the right."""
+            pixels = frames * windows.pixels + rows * width + columns
+            m.d.comb += step.eq((pixels - 1) * beats + 1)
+            with m.If(read):
+                m.d.sync += [row.eq(row + rows), column.eq(column + columns)]
+
+        # What a window frees is between its head and the next one's; only a row whose first row of
+        # pixels is in the image has more than one head.
+        heads = windows.heads.reshape(windows.rows, windows.columns)
+        rights = np.arange(windows.columns) * across + kernel_columns - 1
+        bottoms = np.arange(windows.rows) * down + kernel_rows - 1
+        several = heads[:, -1] > heads[:, 0]
+        in_row = _stepwise(column, rights, np.diff(heads[several.argmax()]))
+        to_row = _stepwise(row, bottoms, heads[1:, 0] - heads[:-1, -1])
+        with m.If(~last_beat):
+            m.d.comb += step.eq(1)
+        with m.Elif(~last_kernel_column):
+            follow(0, 1)
+        with m.Elif(~last_kernel_row):
+            follow(1, 1 - kernel_columns)
+        with m.Elif(column != right_column):
+            follow(1 - kernel_rows, across + 1 - kernel_columns)
+            m.d.comb += freed.eq(Mux(_stepwise(row, bottoms, several), in_row, 0) * beats)
+        with m.Elif(row != bottom_row):
+            follow(down + 1 - kernel_rows, -right_column)
+            m.d.comb += freed.eq(to_row * beats)
+        with m.Else():
+            follow(-bottom_row, -right_column, frames=1)
+            m.d.comb += freed.eq((windows.pixels - int(heads[-1, -1])) * beats)
+            m.d.sync += starts.eq(read | starts)
+        with m.If(read):
+            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+            with m.If(last_beat):
+                m.d.sync += kernel_column.eq(Mux(last_kernel_column, 0, kernel_column + 1))
+                with m.If(last_kernel_column):
+                    m.d.sync += kernel_row.eq(Mux(last_kernel_row, 0, kernel_row + 1))
+
+        return starts, outside, Array(self._fill)[beat], step, freed
+
+
+def _stepwise(place: Signal, places: np.ndarray, values: np.ndarray) -> Value:
+    """The value at a place, of a function that seldom changes from one to the next."""
+    value = Const(0)
+    for index, now in enumerate(values.tolist()):
+        if not index:
+            value = Const(now)
+        elif now != values[index - 1]:
+            value = Mux(place >= int(places[index]), now, value)
+    return value
