@@ -40,7 +40,7 @@ class MatrixUnit(wiring.Component):
     `m = sum over b of 2**b * popcount(xnor(bit b of x, w))`, in 0..synapses * top.
 
     A cycle does `inputs_per_beat` synapses of `neurons_per_beat` neurons and `planes` of the bit
-    planes; a vector passes `passes = bits / planes` times, the highest planes first. So it takes
+    planes; a vector passes `passes = bits / planes` times, the lowest planes first. So it takes
     `fold = beats_per_vector * passes * groups` cycles, with `beats_per_vector = ceil(synapses /
     inputs_per_beat)` and `groups = ceil(neurons / neurons_per_beat)`, and vectors follow each other
     without a gap. The input is held in two banks: the next vector arrives while this one is
@@ -251,12 +251,11 @@ class MatrixUnit(wiring.Component):
         address = Signal(range(max(2, beats * groups)))
         issue, room = Signal(), Signal()
         first_beat, last_beat, last_group = beat == 0, beat == beats - 1, group == groups - 1
-        step = passed = last_pass = None
+        last = last_beat
         if passes > 1:
             passed = Signal(range(passes))  # passes of this group that are done
-            step = Signal(range(passes * groups))  # those of the groups before among them
             last_pass = passed == passes - 1
-        last = last_beat if last_pass is None else last_beat & last_pass
+            last = last_beat & last_pass
         with m.If(issue):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
             following = address + 1
@@ -264,12 +263,13 @@ class MatrixUnit(wiring.Component):
                 following = Mux(last_beat & ~last_pass, address - (beats - 1), following)
                 with m.If(last_beat):
                     m.d.sync += passed.eq(Mux(last_pass, 0, passed + 1))
-                    m.d.sync += step.eq(Mux(last_pass & last_group, 0, step + 1))
             m.d.sync += address.eq(Mux(last & last_group, 0, following))
             with m.If(last):
                 m.d.sync += group.eq(Mux(last_group, 0, group + 1))
 
-        inputs = self._buffer(m, issue, beat, passed, last & last_group, ~last | room)
+        inputs = self._buffer(m, issue, beat, last & last_group, ~last | room)
+        if passes > 1:
+            inputs = self._choose(m, inputs, passed)
         counts = self._count(m, inputs, address)
 
         # What travels beside the data, one register for each stage above.
@@ -281,7 +281,7 @@ class MatrixUnit(wiring.Component):
             register = Signal(len(flags), name=f"flags_{stage}")
             m.d.sync += register.eq(flags)
             flags = register
-        starts = self._starts(m, group, step)
+        starts = self._starts(m, group)
 
         finished, answers = Signal(), []
         m.d.sync += finished.eq(flags[0] & flags[2])
@@ -293,9 +293,9 @@ class MatrixUnit(wiring.Component):
             if self._accumulators == "dsp":
                 answers += self._sum(m, neurons, counts, starts, *copy.o)
             else:
+                accumulate = self._accumulate if passes == 1 else self._accumulate_passes
                 answers += [
-                    self._accumulate(m, neuron, counts[neuron], starts, *copy.o)
-                    for neuron in neurons
+                    accumulate(m, neuron, counts[neuron], starts, *copy.o) for neuron in neurons
                 ]
         if self._accumulators == "dsp":
             summed = Signal()
@@ -319,11 +319,8 @@ class MatrixUnit(wiring.Component):
         cycles = rom.LATENCY + self._stages + 2 + (self._accumulators == "dsp")
         return -(-(cycles + _sum_levels(self._planes)) // self.cycles_per_group)
 
-    def _buffer(self, m, issue, beat, passed, vector_done, may):
-        """Elements of the beat issued a cycle ago, of those in this pass only the planes it takes.
-
-        Issues one where there is one and it may.
-        """
+    def _buffer(self, m, issue, beat, vector_done, may):
+        """Inputs of the beat issued a cycle ago; issues one where there is one and it may."""
         beats, simd, bits = self.beats_per_vector, self._inputs_per_beat, self._bits
         i_beat = Signal.like(beat)
         i_last = i_beat == beats - 1
@@ -365,7 +362,7 @@ class MatrixUnit(wiring.Component):
             m.d.sync += i_beat.eq(Mux(i_last, 0, i_beat + 1))
             with m.If(i_last):
                 m.d.sync += [full.bit_select(i_bank, 1).eq(1), i_bank.eq(~i_bank)]
-        return read.data if self.passes == 1 else self._choose(m, read.data, passed)
+        return read.data
 
     def _choose(self, m, elements, passed):
         """The planes that a pass takes of the elements of the beat issued a cycle ago."""
@@ -375,11 +372,9 @@ class MatrixUnit(wiring.Component):
         m.d.sync += turn.eq(passed)
         with m.Switch(turn):
             for number in range(self.passes):
-                low = bits - (number + 1) * planes
+                lanes = range(number * planes, len(elements), bits)
                 with m.Case(number):
-                    m.d.comb += chosen.eq(
-                        Cat(elements[at + low :][:planes] for at in range(0, len(elements), bits))
-                    )
+                    m.d.comb += chosen.eq(Cat(elements[at : at + planes] for at in lanes))
         return chosen
 
     def _count(self, m, inputs, address):
@@ -438,52 +433,39 @@ class MatrixUnit(wiring.Component):
             counts, span = sums, 2 * span
         return counts[0]
 
-    def _starts(self, m, group, step):
+    def _starts(self, m, group):
         """What each neuron of a group counts from, when its first count is there; None where it
         counts from 0.
 
         That is so far below a power of two as the threshold is above 0, so that the highest bit of
-        the total tells whether the threshold is reached. In several passes it comes in two parts:
-        what the first finds, and the bits that each pass puts into the places that are free.
+        the total tells whether the threshold is reached. In several passes it is, in the lowest
+        `bits` bits, what the threshold lacks to a multiple of 2**bits, and above them the multiple.
         """
         if self._thresholds is None:
             return None
         pe, width = self._neurons_per_beat, self._total.width
         padded = self._thresholds + [self._most + 1] * (self.groups * pe - self.neurons)
-        values = [(1 << width - 1) - threshold for threshold in padded]
-        groups = [values[at : at + pe] for at in range(0, len(values), pe)]
         if self.passes == 1:
-            return self._constants(m, "thresholds", groups, width, group)
-        high = [[value >> self._bits for value in values] for values in groups]
-        low = [
-            [value >> self._bits - taken & (1 << self._planes) - 1 for value in values]
-            for values in groups
-            for taken in range(self._planes, self._bits + 1, self._planes)
-        ]
-        return list(
-            zip(
-                self._constants(m, "thresholds", high, width - self._bits, group),
-                self._constants(m, "places", low, self._planes, step),
-                strict=True,
-            )
-        )
-
-    def _constants(self, m, name, rows, width, row):
-        """The values of a row, when the counts of the beat that was issued with it are there."""
-        if len(rows) == 1:
-            return [Const(value, width) for value in rows[0]]
-        late = row
+            values = [(1 << width - 1) - threshold for threshold in padded]
+        else:
+            lacks = [-threshold & (1 << self._bits) - 1 for threshold in padded]
+            values = [t + lack | lack for t, lack in zip(padded, lacks, strict=True)]
+        if self.groups == 1:
+            return [Const(value, width) for value in values]
         for stage in range(self._stages + _sum_levels(self._planes)):
-            later = Signal.like(row, name=f"{row.name}_{stage}")
-            m.d.sync += later.eq(late)
-            late = later
-        m.submodules[name] = constants = rom.Rom(
-            words=[sum(value << k * width for k, value in enumerate(values)) for values in rows],
-            width=len(rows[0]) * width,
+            later = Signal.like(group, name=f"group_{stage}")
+            m.d.sync += later.eq(group)
+            group = later
+        m.submodules.thresholds = starts = rom.Rom(
+            words=[
+                sum(value << k * width for k, value in enumerate(values[at : at + pe]))
+                for at in range(0, len(values), pe)
+            ],
+            width=pe * width,
             family=self._family,
         )
-        m.d.comb += constants.address.eq(late)
-        return [constants.data.word_select(k, width) for k in range(len(rows[0]))]
+        m.d.comb += starts.address.eq(group)
+        return [starts.data.word_select(k, width) for k in range(pe)]
 
     @property
     def _total(self) -> Shape:
@@ -491,19 +473,13 @@ class MatrixUnit(wiring.Component):
         width = self._most.bit_length()
         return unsigned(width if self._thresholds is None else width + 1)
 
-    def _accumulate(self, m, neuron, count, starts, valid, first, fresh=None):
+    def _accumulate(self, m, neuron, count, starts, valid, first):
         """One neuron's result, when its last count is there."""
         start = 0 if starts is None else starts[neuron]
         total = Signal(self._total, name=f"total_{neuron}")
-        if self.cycles_per_group > 1:
+        if self.beats_per_vector > 1:
             accumulator = Signal(self._total, name=f"accumulator_{neuron}", reset_less=True)
-            if fresh is not None:
-                # All that was counted before has twice the weight for each plane of this pass.
-                planes = self._planes
-                high, low = (0, Const(0, planes)) if starts is None else start
-                start = Cat(low, Mux(fresh, high, accumulator[:-planes]))
-            before = Mux(first, start, accumulator) if self.beats_per_vector > 1 else start
-            m.d.comb += total.eq(count + before)
+            m.d.comb += total.eq(count + Mux(first, start, accumulator))
             with m.If(valid):
                 m.d.sync += accumulator.eq(total)
         elif self.groups == 1 and starts is not None:
@@ -511,6 +487,45 @@ class MatrixUnit(wiring.Component):
         else:
             m.d.comb += total.eq(count + start)
         return total if starts is None else total[-1]
+
+    def _accumulate_passes(self, m, neuron, count, starts, valid, first, fresh):
+        """One neuron's result, when its last count of the last pass is there.
+
+        What was counted before weighs less by the planes of a pass, so it is shifted; what leaves
+        by that can be no carry any more, and is only kept where it is part of a score. Counting
+        begins at what the threshold lacks to a multiple of 2**bits; so in the end, when all lower
+        bits have left, it is the multiple that has to be reached.
+        """
+        bits, planes = self._bits, self._planes
+        top, start = (1 << bits) - 1, 0
+        most = self._most >> bits - planes  # in the last pass
+        if starts is not None:
+            start, multiple = starts[neuron][:bits], starts[neuron][bits:]
+            in_first = top + self.synapses * ((1 << planes) - 1)
+            most = max(in_first, self._most + top >> bits - planes)
+        total = Signal(range(most + 1), name=f"total_{neuron}")
+        accumulator = Signal.like(total, name=f"accumulator_{neuron}", reset_less=True)
+        before = Mux(fresh, start, accumulator[planes:])
+        if self.beats_per_vector > 1:
+            before = Mux(first, before, accumulator)
+        m.d.comb += total.eq(count + before)
+        with m.If(valid):
+            m.d.sync += accumulator.eq(total)
+
+        if starts is not None and self.groups == 1:
+            return _at_least(total[planes:], self._thresholds[neuron] + top >> bits)
+        if starts is not None:
+            return total[planes:] >= multiple
+
+        lower = Signal(bits - planes, name=f"lower_{neuron}", reset_less=True)
+        shifted = Cat(lower, accumulator[:planes])[planes:]
+        if self.beats_per_vector > 1:
+            with m.If(valid & first):
+                m.d.sync += lower.eq(shifted)
+            return Cat(lower, total)
+        with m.If(valid):
+            m.d.sync += lower.eq(shifted)
+        return Cat(shifted, total)
 
     def _sum(self, m, neurons, counts, starts, valid, first):
         """The results of some neurons from DSPs, a cycle after their last counts are there."""
