@@ -43,7 +43,7 @@ class Cycles:
     latency : int
         From the first beat's transfer in to the first beat's transfer out; 0 is the same edge.
     binding : str
-        The stage that sets `per_frame`, "input" for the input stream itself.
+        The slowest stage, which sets `per_frame`; "input" for the input stream itself.
     """
 
     per_frame: int
@@ -288,5 +288,8 @@ def predict(stages: Sequence[Stage], input_beats: int) -> Cycles:
             any(s.name == name and isinstance(s, Matrix) for s in stages),
         ),
     )
-    first_frame = starts(stages, input_beats, 1)
-    return Cycles(per_frame=spent[binding], latency=first_frame[0], binding=binding)
+    if not any(isinstance(stage, (Window, Pooling)) for stage in stages):
+        return Cycles(spent[binding], starts(stages, input_beats, 1)[0], binding)
+    # Vectors of different stages are of different frames, and a line buffer may be too short.
+    latency, *_, before, last = starts(stages, input_beats, 4)
+    return Cycles(last - before, latency, binding)
