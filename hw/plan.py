@@ -1,7 +1,7 @@
 """The plan: how many lanes each layer gets, and what follows from it, exactly.
 
-A layer of n synapses and k neurons takes ceil(n / SIMD) * ceil(k / PE) cycles a frame, and the
-slowest stage sets the pace of all. So a plan starts from a number of cycles a frame: `hw.search`
+A layer of n synapses and k neurons takes ceil(n / SIMD) * ceil(k / PE) cycles a frame, a
+convolution as many for each pixel, and the slowest stage sets the pace of all. So a plan starts from a number of cycles a frame: `hw.search`
 finds the lanes and the storage of each layer that keep within it for the fewest LUTs.
 """
 
@@ -20,7 +20,7 @@ from hw.search import Search
 from hw.timing import Cycles, predict
 from sw.host.frames import frame_bytes
 from sw.host.link import OVERHEAD
-from sw.network import Dense, Network
+from sw.network import Layer, Network
 
 __all__ = [
     "Plan",
@@ -254,12 +254,14 @@ def fastest(
     try:
         return Plan(network, board, clock_hz, found.lanes).check(limit)
     except PlanError as error:
-        bits = sum(node.weights.size for node in network.of(Dense))
-        held = board.brams * board.bram_bits
-        if bits <= held:
+        bits = {node.name: node.weights.size for node in network.of(Layer)}
+        total, held = sum(bits.values()), board.brams * board.bram_bits
+        if total <= held:
             raise
+        largest = max(bits, key=bits.get)
         raise PlanError(
-            f"{error}; {board.brams} block RAMs hold {held:,} of its {bits:,} bits of weights"
+            f"{error}; {board.brams} block RAMs hold {held:,} of its {total:,} bits of weights, "
+            f"of which {largest} has {bits[largest]:,}"
         ) from error
 
 
@@ -283,10 +285,10 @@ def _check_unit(stage: Matrix, board: Board) -> None:
     folding, name = stage.folding, stage.name
     if folding.storage not in STORAGE:
         raise PlanError(f"{name}: storage must be {', '.join(STORAGE[:-1])} or {STORAGE[-1]}")
-    tabled = folding.storage == "table" or stage.fold == 1
-    if tabled and stage.fold > TABLE:
-        raise PlanError(f"{name}: a table has at most {TABLE} words, not {stage.fold}")
-    most = levels(folding.inputs_per_beat, board.family, stage.fold if tabled else 0)
+    tabled = folding.storage == "table" or stage.depth == 1
+    if tabled and stage.depth > TABLE:
+        raise PlanError(f"{name}: a table has at most {TABLE} words, not {stage.depth}")
+    most = levels(folding.inputs_per_beat, board.family, stage.depth if tabled else 0)
     if not 0 <= folding.stages <= most:
         raise PlanError(f"{name}: stages must be in 0..{most}, not {folding.stages}")
     if not 0 <= folding.logic_bits <= stage.weight_width:
@@ -296,15 +298,18 @@ def _check_unit(stage: Matrix, board: Board) -> None:
     if folding.accumulators not in ACCUMULATORS:
         raise PlanError(f"{name}: accumulators must be {' or '.join(ACCUMULATORS)}")
     if folding.accumulators == "dsp":
-        width = stage.synapses.bit_length() + (not stage.scores)
+        most = stage.synapses * ((1 << stage.bits) - 1)
+        width = most.bit_length() + (not stage.scores)
         if board.family != "xc7":
             raise PlanError(f"{name}: accumulators are in DSPs on 7-series only")
+        if stage.passes > 1:
+            raise PlanError(f"{name}: accumulators in DSPs take all bit planes at once")
         if stage.beats_per_vector == 1 and (stage.groups == 1 or stage.scores):
             raise PlanError(f"{name}: counts all synapses at once; accumulators must be logic")
         if width > SUM_WIDTH:
             raise PlanError(
                 f"{name}: accumulators in DSPs have {SUM_WIDTH} bits, not the {width}"
-                f" that {stage.synapses} synapses take"
+                f" that counts up to {most} take"
             )
 
 
