@@ -1,6 +1,7 @@
 """The trainer's command line: python -m sw.train sfc --dataset mnist."""
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from sw import datasets
 from sw.errors import MissingTool, PopstreamError
+from sw.train import description
+from sw.train.processes import Processes
 from sw.train.recipes import PRESETS, Recipe, command, preset
 
 __all__ = ["main"]
@@ -39,7 +42,8 @@ def _run(options: dict, console: Console) -> int:
     data_dir, out, resume, device, stop_after = (
         options.pop(name) for name in ("data_dir", "out", "resume", "device", "stop_after")
     )
-    recipe = preset(options.pop("preset"), **options)
+    processes = Processes.started()
+    recipe = preset(options.pop("preset"), **options, processes=processes.count)
     directory = Path(out or recipe.directory)
     if stop_after is not None and stop_after < 1:
         raise PopstreamError(f"--stop-after must be at least 1, not {stop_after}")
@@ -59,43 +63,55 @@ def _run(options: dict, console: Console) -> int:
             "choose another folder by --out, or delete it"
         )
 
-    layers = [data.train_images[0].size, *recipe.hidden, len(data.classes)]
-    console.print(
-        f"{recipe.name}: {'-'.join(map(str, layers))}, "
-        f"{len(data.train_images) - recipe.validation:,} images, {recipe.epochs} epochs, "
-        f"to {directory}"
-    )
-    again = command(recipe)
-    for option, value in (("--out", out), ("--data-dir", data_dir), ("--device", device)):
-        if value and (option, value) != ("--device", "cpu"):
-            again += f" {option} {shlex.quote(value)}"
+    if not processes.first:
+        console = Console(quiet=True)
     try:
-        with Reporter(console, epochs=recipe.epochs) as reporter:
-            trained = train(
-                recipe,
-                data,
-                directory,
-                resume=resume,
-                device=device,
-                stop_after=stop_after,
-                reporter=reporter,
+        processes.meet(device)
+        image = data.train_images.shape[1:]
+        begin = "x".join(map(str, image)) if recipe.layers else str(math.prod(image))
+        layers = f"{begin}-{description.text(recipe.description)}-{len(data.classes)}"
+        console.print(
+            f"{recipe.name}: {layers}, "
+            f"{len(data.train_images) - recipe.validation:,} images, {recipe.epochs} epochs, "
+            f"to {directory}"
+        )
+        again = command(recipe)
+        for option, value in (("--out", out), ("--data-dir", data_dir), ("--device", device)):
+            if value and (option, value) != ("--device", "cpu"):
+                again += f" {option} {shlex.quote(value)}"
+        try:
+            with Reporter(console, epochs=recipe.epochs) as reporter:
+                trained = train(
+                    recipe,
+                    data,
+                    directory,
+                    resume=resume,
+                    device=processes.device(device),
+                    stop_after=stop_after,
+                    reporter=reporter,
+                    processes=processes,
+                )
+        except KeyboardInterrupt:
+            console.print(f"interrupted; whole epochs are kept. Continue by: {again} --resume")
+            return 130
+        if len(trained.history) < recipe.epochs:
+            console.print(f"stopped as asked. Continue by: {again} --resume")
+            return 0
+        if recipe.real:
+            console.print(f"a teacher, by: --teacher {shlex.quote(str(directory))}")
+            return 0
+        if processes.first:
+            path = directory / f"{recipe.name}.safetensors"
+            exported = export(trained, recipe, data, path)
+            card = exported.card
+            console.print(
+                f"{path}: {card.integer_accuracy:.2%} of {card.test_images:,} test images "
+                f"(float {card.float_accuracy:.2%}, {exported.differing} predictions differ)",
+                style="red" if exported.differing else None,
             )
-    except KeyboardInterrupt:
-        console.print(f"interrupted; whole epochs are kept. Continue by: {again} --resume")
-        return 130
-    if len(trained.history) < recipe.epochs:
-        console.print(f"stopped as asked. Continue by: {again} --resume")
         return 0
-
-    path = directory / f"{recipe.name}.safetensors"
-    exported = export(trained, recipe, data, path)
-    card = exported.card
-    console.print(
-        f"{path}: {card.integer_accuracy:.2%} of {card.test_images:,} test images "
-        f"(float {card.float_accuracy:.2%}, {exported.differing} predictions differ)",
-        style="red" if exported.differing else None,
-    )
-    return 0
+    finally:
+        processes.part()
 
 
 def _hidden(text: str) -> tuple[int, ...]:
@@ -114,10 +130,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     recipe = parser.add_argument_group("recipe")
     for option in fields(Recipe):
-        if option.name == "preset":
+        if "help" not in option.metadata:
+            continue
+        flag = f"--{option.name.replace('_', '-')}"
+        if option.type is bool:
+            recipe.add_argument(
+                flag,
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=option.metadata["help"],
+            )
             continue
         recipe.add_argument(
-            f"--{option.name.replace('_', '-')}",
+            flag,
             type=_hidden if option.name == "hidden" else option.type,
             default=argparse.SUPPRESS,
             metavar={int: "N", float: "X"}.get(option.type, option.name.upper()),
@@ -137,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shape(recipe: Recipe) -> str:
-    return f"{recipe.dataset} {'-'.join(map(str, recipe.hidden))}"
+    return f"{recipe.dataset} {description.text(recipe.description)}"
 
 
 if __name__ == "__main__":

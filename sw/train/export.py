@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sw import artefact, golden
 from sw.datasets import Dataset
-from sw.fold import BatchNorm, TrainedDense, fold_classifier
+from sw.fold import BatchNorm, TrainedConv, TrainedDense, TrainedPool, fold_classifier
 from sw.network import Network
 from sw.train import layers
+from sw.train.convolution import Block, ConvolutionalClassifier
+from sw.train.images import Images, image_shape
 from sw.train.loop import Pixels, Trained, evaluate
 from sw.train.recipes import Recipe, command
 
@@ -26,8 +29,25 @@ class Exported:
     differing: int
 
 
-def fold(network: layers.BinaryClassifier, threshold: int | np.ndarray, data: Dataset) -> Network:
+def fold(
+    network: layers.BinaryClassifier | ConvolutionalClassifier,
+    threshold: int | np.ndarray | None,
+    data: Dataset,
+) -> Network:
     """The integer network that equals this one in evaluation."""
+    if isinstance(network, ConvolutionalClassifier):
+        return fold_classifier(
+            input_shape=image_shape(data),
+            input_bits=data.bits,
+            layers=[
+                *(
+                    _block(block, 0 if index else network.middle)
+                    for index, block in enumerate(network.blocks)
+                ),
+                TrainedDense(network.output.signs, norm=None),
+            ],
+            classes=data.classes,
+        )
     norms = [_norm(norm) for norm in network.norm] + [None]
     return fold_classifier(
         input_shape=data.test_images.shape[1:],
@@ -41,14 +61,33 @@ def fold(network: layers.BinaryClassifier, threshold: int | np.ndarray, data: Da
     )
 
 
-def _norm(norm: layers.BatchNorm) -> BatchNorm:
-    def float64(tensor) -> np.ndarray:
-        return tensor.detach().cpu().numpy().astype(np.float64)
+def _block(block: Block, middle: int) -> TrainedDense:
+    signs = block.weighted.signs
+    options = {
+        "norm": _norm(block.norm, block.origin(middle)),
+        "scale": block.factors().detach().numpy() if block.scaled else None,
+    }
+    if isinstance(block.weighted, layers.BinaryDense):
+        return TrainedDense(signs, **options)
+    stride, padding = block.weighted.stride, block.weighted.padding
+    return TrainedConv(
+        signs,
+        stride=(stride, stride),
+        padding=(padding,) * 4,
+        fill=block.weighted.fill,
+        pool=block.pool and TrainedPool((block.pool.size,) * 2, (block.pool.stride,) * 2),
+        **options,
+    )
+
+
+def _norm(norm: layers.BatchNorm, origin: torch.Tensor | float = 0.0) -> BatchNorm:
+    def float64(tensor: torch.Tensor) -> np.ndarray:
+        return tensor.detach().cpu().double().numpy()
 
     return BatchNorm(
         gamma=float64(norm.gamma),
         beta=float64(norm.beta),
-        mean=float64(norm.mean),
+        mean=float64(norm.mean.double() + origin),
         variance=float64(norm.variance),
         epsilon=norm.epsilon,
     )
@@ -62,13 +101,18 @@ def export(trained: Trained, recipe: Recipe, data: Dataset, path: Path) -> Expor
     PopstreamError
         The file cannot be written, or the training left numbers that are not finite.
     """
+    trained.network.to("cpu")
     network = fold(trained.network, trained.threshold, data)
-    pixels = Pixels(data.test_images, trained.threshold, shift=0, device="cpu")
-    by_float = evaluate(trained.network.to("cpu"), pixels)
-    by_integer = golden.predict(network, data.test_images)
+    if trained.threshold is None:
+        pixels = Images(data.test_images)
+    else:
+        pixels = Pixels(data.test_images, trained.threshold, shift=0, device="cpu")
+    inputs = data.test_images.reshape(-1, *network.nodes[0].shape)
+    by_float = evaluate(trained.network, pixels)
+    by_integer = golden.predict(network, inputs)
     differing = int(np.count_nonzero(by_float != by_integer))
 
-    images = len(data.test_images)
+    images = len(inputs)
     agreement = (
         f"Float and integer network agree on all {images:,} test images."
         if not differing
@@ -84,6 +128,6 @@ def export(trained: Trained, recipe: Recipe, data: Dataset, path: Path) -> Expor
         test_images=images,
         notes=f"Weights after the last of {epochs} epochs. {agreement}",
     )
-    samples = artefact.Samples(data.test_images[:SAMPLES], data.test_labels[:SAMPLES])
+    samples = artefact.Samples(inputs[:SAMPLES], data.test_labels[:SAMPLES])
     artefact.save(path, network, card, samples)
     return Exported(card, differing)

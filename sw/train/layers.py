@@ -7,7 +7,7 @@ Sources: M. Courbariaux et al., "Binarized Neural Networks", 2016 (straight-thro
 latent weights, batch norm between); M. Rastegari et al., "XNOR-Net", 2016.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["BatchNorm", "BinaryClassifier", "BinaryDense", "sign"]
+__all__ = ["BatchNorm", "BinaryClassifier", "BinaryDense", "clipped_sign", "sign"]
+
+START = 0.3  # latent weights start this near 0, so that early steps still turn many of them
 
 
-_START = 0.3  # latent weights start this near 0, so that early steps still turn many of them
+_PAST_1 = 1 + 2**-23  # float32's next after 1
 
 
 def _signs(x: Tensor) -> Tensor:
@@ -34,7 +36,7 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def backward(context, gradient: Tensor) -> Tensor:
         (x,) = context.saved_tensors
-        return gradient * (x.abs() <= 1)
+        return torch.ops.aten.hardtanh_backward(gradient, x, -_PAST_1, _PAST_1)  # in one pass
 
 
 class _ClippedSign(torch.autograd.Function):
@@ -68,7 +70,7 @@ class BinaryDense(nn.Module):
 
     def __init__(self, synapses: int, neurons: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(neurons, synapses).uniform_(-_START, _START))
+        self.weight = nn.Parameter(torch.empty(neurons, synapses).uniform_(-START, START))
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, clipped_sign(self.weight))
@@ -96,7 +98,11 @@ class BatchNorm(nn.Module):
         self.epsilon = epsilon
         self.momentum = momentum
 
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor, origin: Tensor | float = 0.0) -> Tensor:
+        """The sums normalised, (n, neurons) or (n, neurons, height, width).
+
+        The mean is kept relative to `origin`: in training `a` is, too; in evaluation it is not.
+        """
         if self.training:
             return functional.batch_norm(
                 a,
@@ -113,7 +119,34 @@ class BatchNorm(nn.Module):
         )
         # torch's own square root may be off by one unit in the last place, numpy's is not
         sigma = np.sqrt((variance + self.epsilon).detach().cpu().numpy())
-        return gamma * (a.double() - mean) / torch.from_numpy(sigma).to(a.device) + beta
+        sigma = torch.from_numpy(sigma).to(a.device)
+        each = (-1,) + (1,) * (a.ndim - 2)
+        y = a.double() - (mean + origin).view(each)
+        return y.mul_(gamma.view(each)).div_(sigma.view(each)).add_(beta.view(each))
+
+
+class Moments:
+    """Mean and variance of whole numbers, float64 (neurons,): exact up to the last division."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._total = self._squares = 0.0
+
+    def add(self, a: Tensor) -> None:
+        """Counts in some sums, (n, neurons) or (n, neurons, height, width)."""
+        over = [0, *range(2, a.ndim)]
+        a = a.double()
+        self._count += a.numel() // a.shape[1]
+        self._total += a.sum(over)
+        self._squares += a.square().sum(over)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._total / self._count
+
+    @property
+    def variance(self) -> Tensor:
+        return self._squares / self._count - self.mean.square()
 
 
 class BinaryClassifier(nn.Module):
@@ -143,6 +176,16 @@ class BinaryClassifier(nn.Module):
             x = sign(norm(dense(x)))
             x = functional.dropout(x.to(dense.weight.dtype), self.dropout, self.training)
         return self.dense[layer](x)
+
+    @torch.no_grad()
+    def settle(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Sets each batch norm to the statistics of all bits (frames, inputs) in some batches."""
+        for layer, norm in enumerate(self.norm):  # each sees the layers before it settled
+            moments = Moments()
+            for x in batches():
+                moments.add(self.sums(x, layer))
+            norm.mean.copy_(moments.mean)
+            norm.variance.copy_(moments.variance)
 
     @torch.no_grad()
     def clip(self) -> None:

@@ -9,6 +9,7 @@ bit as if it had not stopped, on the same machine with the same number of thread
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,32 +19,41 @@ from torch.nn import functional
 
 from sw.datasets import Dataset
 from sw.errors import PopstreamError
+from sw.train.convolution import ConvolutionalClassifier
+from sw.train.images import Images, image_shape
 from sw.train.layers import BinaryClassifier
+from sw.train.processes import Processes
 from sw.train.progress import Reporter
 from sw.train.recipes import Recipe, differences, from_json, pixel_threshold, to_json
 from sw.train.run import Epoch, load_checkpoint, open_run, save_epoch, write_plot
+from sw.train.teacher import FloatClassifier, distillation, load_teacher
 
 __all__ = ["Pixels", "Trained", "evaluate", "learning_rate", "settle", "train"]
 
+Classifier = BinaryClassifier | ConvolutionalClassifier | FloatClassifier
+
+_SETTLED_IMAGES = 60_000
 _REPORT_STEPS = 20  # reading the loss back waits for the device; every step would be too often
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, the epochs it has seen, and the integer pixel threshold it was trained with."""
+    """A network, the epochs it has seen, and its pixel threshold; None where it sees pixels."""
 
-    network: BinaryClassifier
+    network: Classifier
     history: tuple[Epoch, ...]
-    threshold: int | np.ndarray
+    threshold: int | np.ndarray | None
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Rises linearly over the warm-up, then falls to 0 along half a cosine; step counts from 0."""
+    """Rises linearly over the warm-up, stays, falls to 0 along half a cosine; steps from 0."""
     warmup = recipe.warmup * steps_per_epoch
     if step < warmup:
         return recipe.learning_rate * (step + 1) / (warmup + 1)
-    rest = recipe.epochs * steps_per_epoch - warmup
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / rest))
+    last = recipe.epochs * steps_per_epoch
+    start = recipe.falls_after * steps_per_epoch
+    fallen = max(0, step - start) / (last - start)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
 class Pixels:
@@ -57,6 +67,8 @@ class Pixels:
     shift : int
         Each image of a batch is moved by up to this many pixels each way; what comes in is 0.
     """
+
+    part = 1000  #: images to evaluate at a time
 
     def __init__(self, images: np.ndarray, threshold, *, shift: int, device: str) -> None:
         _, height, width = images.shape
@@ -93,6 +105,7 @@ def train(
     device: str = "cpu",
     stop_after: int | None = None,
     reporter: Reporter,
+    processes: Processes | None = None,
 ) -> Trained:
     """Trains by the recipe, keeping a checkpoint in `directory` after every epoch.
 
@@ -102,6 +115,8 @@ def train(
         Continue from the folder's checkpoint; the recipe must be the one it was made by.
     stop_after : int, optional
         Stop when this many epochs are done, as if interrupted then.
+    processes : Processes, optional
+        Those of a training by `torchrun`; all call this with the same arguments.
 
     Raises
     ------
@@ -110,19 +125,23 @@ def train(
     KeyboardInterrupt
         After Ctrl-C; the checkpoint of the last whole epoch is in place.
     """
+    processes = processes or Processes()
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    threshold = pixel_threshold(recipe, data)
+    threshold = None if recipe.layers else pixel_threshold(recipe, data)
     images, labels, check_images, check_labels = _split(recipe, data)
     n, batch = len(images), min(recipe.batch, len(images))
     steps = n // batch
 
     try:
-        network = BinaryClassifier(
-            images[0].size, recipe.hidden, len(data.classes), dropout=recipe.dropout
-        ).to(device)
-        x_train = Pixels(images, threshold, shift=recipe.shift, device=device)
-        x_check = Pixels(check_images, threshold, shift=0, device=device)
+        network = _network(recipe, data).to(device)
+        teacher = _teacher(recipe, data, device)
+        if recipe.layers:
+            x_train = Images(images, shift=recipe.shift, flip=recipe.flip, device=device)
+            x_check = Images(check_images, device=device)
+        else:
+            x_train = Pixels(images, threshold, shift=recipe.shift, device=device)
+            x_check = Pixels(check_images, threshold, shift=0, device=device)
         y_train = torch.tensor(labels, dtype=torch.long, device=device)  # (n,)
     except (RuntimeError, AssertionError) as error:  # torch's answers to a device it has not
         reason = str(error).splitlines()[0]
@@ -132,6 +151,12 @@ def train(
     history: list[Epoch] = []
     if resume:
         history = _restore(recipe, directory, network, optimiser)
+    forward = processes.joined(network)
+    if recipe.compile:
+        forward = torch.compile(forward)
+    lowered = partial(
+        torch.autocast, torch.device(device).type, torch.bfloat16, recipe.precision == "bf16"
+    )
 
     def keep() -> None:
         state = {
@@ -141,9 +166,11 @@ def train(
         }
         save_epoch(directory, state, history)
 
-    open_run(directory, recipe)
-    if not history:
-        keep()
+    processes.wait()  # until all have looked for a checkpoint
+    if processes.first:
+        open_run(directory, recipe)
+        if not history:
+            keep()
     reporter.begin(len(history))
 
     try:
@@ -152,76 +179,110 @@ def train(
             began = time.monotonic()
             network.train()
             order = torch.randperm(n)  # on the processor: the same order on every device
+            if not processes.first:  # the same order, but shifts and dropout of its own
+                torch.manual_seed((recipe.seed << 32) + epoch + 1 + (processes.index << 20))
             loss_sum = torch.zeros((), device=device)
             hits = torch.zeros((), dtype=torch.long, device=device)
+            seen = 0
             for step in range(steps):
-                rows = order[step * batch : (step + 1) * batch].to(device)  # (batch,)
+                rows = order[step * batch : (step + 1) * batch]
+                rows = processes.share(rows).to(device)  # (batch,)
                 rate = learning_rate(recipe, epoch * steps + step, steps)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
-                scores = network(x_train.batch(rows))  # (batch, classes)
-                loss = functional.cross_entropy(
-                    scores, y_train[rows], label_smoothing=recipe.label_smoothing
-                )
+                x, y = x_train.batch(rows), y_train[rows]
+                with lowered():
+                    scores = forward(x)  # (batch, classes)
+                loss = functional.cross_entropy(scores, y, label_smoothing=recipe.label_smoothing)
+                if teacher:
+                    with torch.no_grad(), lowered():
+                        taught = teacher(x)  # (batch, classes)
+                    apart = distillation(scores, taught, recipe.temperature)
+                    loss = torch.lerp(loss, apart, recipe.distillation)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 network.clip()
 
                 loss_sum += loss.detach()
-                hits += (scores.argmax(1) == y_train[rows]).sum()
+                hits += (scores.argmax(1) == y).sum()
+                seen += len(rows)
                 if step % _REPORT_STEPS == 0:
                     done = (epoch * steps + step) / (recipe.epochs * steps)
                     reporter.step(epoch, done, loss_sum.item() / (step + 1))
 
-            accuracy = float(np.mean(evaluate(network, x_check) == check_labels))
+            accuracy = math.nan
+            if processes.first:
+                accuracy = float(np.mean(evaluate(network, x_check) == check_labels))
             history.append(
                 Epoch(
                     epoch=epoch + 1,
                     learning_rate=rate,
                     loss=loss_sum.item() / steps,
-                    train_accuracy=hits.item() / (steps * batch),
+                    train_accuracy=hits.item() / seen,
                     accuracy=accuracy,
                     seconds=time.monotonic() - began,
                 )
             )
-            keep()
+            if processes.first:
+                keep()
             reporter.epoch(history[-1])
     finally:
-        write_plot(directory, recipe, history)
-    if len(history) == recipe.epochs:
+        if processes.first:
+            write_plot(directory, recipe, history)
+    if len(history) == recipe.epochs and processes.first:
         settle(network, x_train)
         reporter.settled(float(np.mean(evaluate(network, x_check) == check_labels)))
     return Trained(network, tuple(history), threshold)
 
 
+def _network(recipe: Recipe, data: Dataset) -> Classifier:
+    """The untrained network of a recipe."""
+    classes = len(data.classes)
+    if not recipe.layers:
+        inputs = data.train_images[0].size
+        return BinaryClassifier(inputs, recipe.hidden, classes, dropout=recipe.dropout)
+    image = image_shape(data)
+    options = {"bits": data.bits, "dropout": recipe.dropout}
+    if recipe.real:
+        return FloatClassifier(image, recipe.description, classes, **options)
+    return ConvolutionalClassifier(
+        image, recipe.description, classes, scaled=recipe.scaled, **options
+    )
+
+
+def _teacher(recipe: Recipe, data: Dataset, device: str) -> FloatClassifier | None:
+    if not recipe.teacher:
+        return None
+    image = image_shape(data)
+    return load_teacher(
+        Path(recipe.teacher), image, len(data.classes), bits=data.bits, device=device
+    )
+
+
 @torch.no_grad()
-def evaluate(network: BinaryClassifier, pixels: Pixels) -> np.ndarray:
+def evaluate(network: Classifier, pixels: Pixels | Images) -> np.ndarray:
     """Predicted classes int64 (images,), batch norm in float64; of equal scores the first."""
     network.eval()
     rows = torch.arange(len(pixels.pixels), device=pixels.pixels.device)
-    scores = [network(pixels.batch(part, still=True)).cpu().numpy() for part in rows.split(1000)]
+    parts = rows.split(pixels.part)
+    scores = [network(pixels.batch(part, still=True)).cpu().numpy() for part in parts]
     return np.concatenate(scores).argmax(axis=1)  # torch's argmax promises no order among equals
 
 
 @torch.no_grad()
-def settle(network: BinaryClassifier, pixels: Pixels) -> None:
+def settle(network: Classifier, pixels: Pixels | Images) -> None:
     """Sets every batch norm's mean and variance to those over all images, unshifted, undropped.
 
     The running ones follow the last few dozen batches, and move the accuracy by a tenth of a per
-    cent either way. Sums are whole numbers, so their sums in float64 are exact.
+    cent either way. Sums are whole numbers, so their sums in float64 are exact. Of more than 60,000
+    images as many, evenly spaced, stand for all.
     """
     network.eval()
-    rows = torch.arange(len(pixels.pixels), device=pixels.pixels.device)
-    for layer, norm in enumerate(network.norm):  # each sees the layers before it settled
-        total = squares = 0
-        for part in rows.split(1000):
-            a = network.sums(pixels.batch(part, still=True), layer).double()
-            total += a.sum(0)
-            squares += a.square().sum(0)
-        mean = total / len(rows)
-        norm.mean.copy_(mean)
-        norm.variance.copy_(squares / len(rows) - mean.square())
+    n = len(pixels.pixels)
+    rows = torch.arange(0, n, -(-n // _SETTLED_IMAGES), device=pixels.pixels.device)
+    parts = rows.split(pixels.part)
+    network.settle(lambda: (pixels.batch(part, still=True) for part in parts))
 
 
 def _split(recipe: Recipe, data: Dataset) -> tuple[np.ndarray, ...]:
@@ -242,7 +303,7 @@ def _restore(recipe: Recipe, directory: Path, network, optimiser) -> list[Epoch]
     """Brings network and optimiser to the folder's checkpoint; its history."""
     state = load_checkpoint(directory)
     try:
-        changed = differences(from_json(state["recipe"]), recipe)
+        changed = differences(from_json(state["recipe"]), recipe, len(state["history"]))
         if not changed:
             network.load_state_dict(state["network"])
             optimiser.load_state_dict(state["optimiser"])

@@ -24,13 +24,6 @@ TINY = ["tiny", "--hidden", "24,16", "--epochs", "4", "--shift", "1", "--dropout
 MODEL = "digits-24-16.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def restore_threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "straight"
