@@ -512,10 +512,11 @@ class MatrixUnit(wiring.Component):
         with m.If(valid):
             m.d.sync += accumulator.eq(total)
 
-        if starts is not None and self.groups == 1:
-            return _at_least(total[planes:], self._thresholds[neuron] + top >> bits)
         if starts is not None:
-            return total[planes:] >= multiple
+            higher = total[planes:][: (self._most + top >> bits).bit_length()]
+            if self.groups == 1:
+                return _at_least(higher, self._thresholds[neuron] + top >> bits)
+            return higher >= multiple
 
         lower = Signal(bits - planes, name=f"lower_{neuron}", reset_less=True)
         shifted = Cat(lower, accumulator[:planes])[planes:]
