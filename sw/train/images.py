@@ -22,20 +22,28 @@ class Images:
     ----------
     images : uint8 (n, height, width) or (n, height, width, channels)
     shift : int
-        Each image of a batch is moved by up to this many pixels each way; what comes in is grey.
+        Each image of a batch is moved by up to this many pixels each way.
     flip : bool
         Mirror every other image of a batch, drawn at random.
+    fill : int
+        The pixels that come in by a shift.
     """
 
     part = 250  #: images to evaluate at a time
 
     def __init__(
-        self, images: np.ndarray, *, shift: int = 0, flip: bool = False, device: str = "cpu"
+        self,
+        images: np.ndarray,
+        *,
+        shift: int = 0,
+        flip: bool = False,
+        fill: int = 0,
+        device: str = "cpu",
     ) -> None:
         _, self.height, self.width, *channels = images.shape
         images = images.reshape(-1, self.height, self.width, *(channels or [1]))
         edge = ((0, 0), (shift, shift), (shift, shift), (0, 0))
-        padded = np.pad(images, edge, constant_values=128)
+        padded = np.pad(images, edge, constant_values=fill)
         self.pixels = torch.tensor(padded, device=device)  # (n, padded, padded, channels)
         self.shift = shift
         self.flip = flip

@@ -137,7 +137,13 @@ def train(
         network = _network(recipe, data).to(device)
         teacher = _teacher(recipe, data, device)
         if recipe.layers:
-            x_train = Images(images, shift=recipe.shift, flip=recipe.flip, device=device)
+            x_train = Images(
+                images,
+                shift=recipe.shift,
+                flip=recipe.flip,
+                fill=2 ** (data.bits - 1),
+                device=device,
+            )
             x_check = Images(check_images, device=device)
         else:
             x_train = Pixels(images, threshold, shift=recipe.shift, device=device)

@@ -30,7 +30,7 @@ def test_grey_images_get_a_channel():
 
 def test_every_shift_and_mirror_happens_and_no_other():
     image = numbered(1)
-    pixels = Images(image, shift=1, flip=True)
+    pixels = Images(image, shift=1, flip=True, fill=128)
     torch.manual_seed(1)
     seen = {x.numpy().tobytes() for x in pixels.batch(torch.zeros(2000, dtype=torch.long))}
     padded = np.pad(image[0], ((1, 1), (1, 1), (0, 0)), constant_values=128)

@@ -24,6 +24,21 @@ TINY = ["tiny", "--hidden", "24,16", "--epochs", "4", "--shift", "1", "--dropout
 MODEL = "digits-24-16.safetensors"
 
 
+# A convolutional network of every kind of layer, in the training's lower precision.
+CONV = [
+    *("--dataset", "digits", "--layers", "8C3p1-P2-12C3s2p1-16", "--scaled", "--epochs", "3"),
+    *("--batch", "32", "--dropout", "0.1", "--precision", "bf16", "--threads", "1"),
+]
+CONV_MODEL = "digits-8C3p1-P2-12C3s2p1-16.safetensors"
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "convolutional"
+    assert main([*CONV, "--out", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "straight"
@@ -59,6 +74,77 @@ def test_resuming_is_bit_identical(finished, tmp_path):
     assert not (folder / MODEL).exists()
     assert main([*TINY, "--out", str(folder), "--resume"]) == 0
     assert (folder / MODEL).read_bytes() == (finished / MODEL).read_bytes()
+
+
+def test_a_convolutional_model_predicts_as_its_card_says(convolutional):
+    model = artefact.load(convolutional / CONV_MODEL)
+    images, labels = datasets.load_test("digits")
+    accuracy = np.mean(golden.predict(model.network, images[..., None]) == labels)
+    assert model.card.integer_accuracy == model.card.float_accuracy == accuracy > 0.5
+    assert "agree on all 355" in model.card.notes
+    assert model.samples.inputs.shape == (50, 8, 8, 1)
+
+
+def test_resuming_a_convolutional_network_is_bit_identical(convolutional, tmp_path):
+    folder = tmp_path / "stopped"
+    assert main([*CONV, "--out", str(folder), "--stop-after", "1"]) == 0
+    assert main([*CONV, "--out", str(folder), "--resume"]) == 0
+    assert (folder / CONV_MODEL).read_bytes() == (convolutional / CONV_MODEL).read_bytes()
+
+
+def test_epochs_may_be_chosen_while_the_learning_rate_stands(tmp_path, capsys):
+    """Resumed with fewer epochs, a training ends as if it had been begun so."""
+    moved = ["--shift", "1", "--flip"]
+    early = [*moved, "--epochs", "3", "--decay", "1"]
+    late = [*moved, "--epochs", "9", "--decay", "5"]
+    assert main([*CONV, *early, "--out", str(tmp_path / "straight")]) == 0
+    folder = tmp_path / "changed"
+    assert main([*CONV, *late, "--out", str(folder), "--stop-after", "2"]) == 0
+    assert main([*CONV, *early, "--out", str(folder), "--resume"]) == 0
+    straight = (tmp_path / "straight" / CONV_MODEL).read_bytes()
+    assert (folder / CONV_MODEL).read_bytes() == straight
+    message = refused(capsys, *CONV, *late, "--out", folder, "--resume")
+    assert "begun with epochs 3, not 9; decay 1.0, not 5.0" in message
+
+
+def test_a_student_learns_from_its_teacher(convolutional, tmp_path, capsys):
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    assert main([*CONV, "--no-scaled", "--real", "--out", str(teacher)]) == 0
+    assert f"--teacher {teacher}" in capsys.readouterr().err
+    assert not list(teacher.glob("*.safetensors"))
+    taught = [*CONV, "--teacher", str(teacher), "--distillation", "0.5", "--out", str(student)]
+    assert main(taught) == 0
+    model = artefact.load(student / CONV_MODEL)
+    assert "--distillation 0.5" in model.card.command
+    assert model.digest != artefact.load(convolutional / CONV_MODEL).digest
+
+
+def test_teachers_that_cannot_teach(convolutional, tmp_path, capsys):
+    def answer(teacher, *arguments):
+        given = ["--teacher", teacher, "--distillation", "0.5", "--out", tmp_path / "student"]
+        return refused(capsys, *CONV, *given, *arguments)
+
+    assert "there is no" in answer(tmp_path / "nothing")
+    assert "is binary; train one by --real" in answer(convolutional)
+    other = tmp_path / "other"
+    assert main([*CONV, "--no-scaled", "--real", "--epochs", "1", "--out", str(other)]) == 0
+    state = torch.load(other / "checkpoint.pt", weights_only=True)
+    del state["network"]["stages.0.weight"]
+    torch.save(state, other / "checkpoint.pt")
+    assert "is none for 10 classes of images of 8x8x1" in answer(other)
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """Each takes half of every batch; the result is one model, and its command says how."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    run += ["-m", "sw.train", *CONV, "--precision", "float32", "--out", str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch   3/3") == 1  # the first process alone reports
+    model = artefact.load(tmp_path / CONV_MODEL)
+    assert model.card.command.startswith("torchrun --nproc-per-node 2 -m sw.train --dataset digits")
+    assert "agree on all 355" in model.card.notes
+    assert model.card.integer_accuracy > 0.5
 
 
 def test_another_seed_gives_another_model(finished, tmp_path):
