@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from sw.train import description
 from sw.train.layers import START, BatchNorm, BinaryDense, Moments, clipped_sign, sign
+from sw.train.processes import ALONE, Processes
 
 __all__ = ["BinaryConv", "Block", "ConvolutionalClassifier"]
 
@@ -183,10 +184,11 @@ class ConvolutionalClassifier(nn.Module):
             yield x
 
     @torch.no_grad()
-    def settle(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+    def settle(self, batches: Callable[[], Iterable[Tensor]], processes: Processes = ALONE) -> None:
         """Sets each batch norm to the statistics of all pixels in some batches.
 
-        Bits between blocks are kept, packed, so that each block is computed only twice.
+        Each process has batches of its own. Bits between blocks are kept, packed, so that each
+        block is computed only twice.
         """
         held = None
         for index, block in enumerate(self.blocks):  # each sees the blocks before it settled
@@ -196,8 +198,9 @@ class ConvolutionalClassifier(nn.Module):
             for x in incoming():
                 moments.add(block.sums(x))
             factors = block.factors()
-            block.norm.mean.copy_(moments.mean * factors - block.origin(middle))
-            block.norm.variance.copy_(moments.variance * factors.square())
+            mean, variance = moments.over(processes)
+            block.norm.mean.copy_(mean * factors - block.origin(middle))
+            block.norm.variance.copy_(variance * factors.square())
             held = [_PackedBits(block(x, middle)) for x in incoming()]
 
     @torch.no_grad()

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sw.train.processes import ALONE, Processes
+
 __all__ = ["BatchNorm", "BinaryClassifier", "BinaryDense", "clipped_sign", "sign"]
 
 START = 0.3  # latent weights start this near 0, so that early steps still turn many of them
@@ -140,13 +142,14 @@ class Moments:
         self._total += a.sum(over)
         self._squares += a.square().sum(over)
 
-    @property
-    def mean(self) -> Tensor:
-        return self._total / self._count
-
-    @property
-    def variance(self) -> Tensor:
-        return self._squares / self._count - self.mean.square()
+    def over(self, processes: Processes) -> tuple[Tensor, Tensor]:
+        """Mean and variance of what was counted in by all processes."""
+        total, squares, count = (
+            processes.total(torch.as_tensor(each, dtype=torch.float64))
+            for each in (self._total, self._squares, self._count)
+        )
+        mean = total / count
+        return mean, squares / count - mean.square()
 
 
 class BinaryClassifier(nn.Module):
@@ -178,14 +181,18 @@ class BinaryClassifier(nn.Module):
         return self.dense[layer](x)
 
     @torch.no_grad()
-    def settle(self, batches: Callable[[], Iterable[Tensor]]) -> None:
-        """Sets each batch norm to the statistics of all bits (frames, inputs) in some batches."""
+    def settle(self, batches: Callable[[], Iterable[Tensor]], processes: Processes = ALONE) -> None:
+        """Sets each batch norm to the statistics of all bits (frames, inputs) in some batches.
+
+        Each process has batches of its own.
+        """
         for layer, norm in enumerate(self.norm):  # each sees the layers before it settled
             moments = Moments()
             for x in batches():
                 moments.add(self.sums(x, layer))
-            norm.mean.copy_(moments.mean)
-            norm.variance.copy_(moments.variance)
+            mean, variance = moments.over(processes)
+            norm.mean.copy_(mean)
+            norm.variance.copy_(variance)
 
     @torch.no_grad()
     def clip(self) -> None:

@@ -22,7 +22,7 @@ from sw.errors import PopstreamError
 from sw.train.convolution import ConvolutionalClassifier
 from sw.train.images import Images, image_shape
 from sw.train.layers import BinaryClassifier
-from sw.train.processes import Processes
+from sw.train.processes import ALONE, Processes
 from sw.train.progress import Reporter
 from sw.train.recipes import Recipe, differences, from_json, pixel_threshold, to_json
 from sw.train.run import Epoch, load_checkpoint, open_run, save_epoch, write_plot
@@ -105,7 +105,7 @@ def train(
     device: str = "cpu",
     stop_after: int | None = None,
     reporter: Reporter,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Trains by the recipe, keeping a checkpoint in `directory` after every epoch.
 
@@ -125,7 +125,6 @@ def train(
     KeyboardInterrupt
         After Ctrl-C; the checkpoint of the last whole epoch is in place.
     """
-    processes = processes or Processes()
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     threshold = None if recipe.layers else pixel_threshold(recipe, data)
@@ -236,8 +235,9 @@ def train(
     finally:
         if processes.first:
             write_plot(directory, recipe, history)
+    if len(history) == recipe.epochs:
+        settle(network, x_train, processes)
     if len(history) == recipe.epochs and processes.first:
-        settle(network, x_train)
         reporter.settled(float(np.mean(evaluate(network, x_check) == check_labels)))
     return Trained(network, tuple(history), threshold)
 
@@ -277,18 +277,18 @@ def evaluate(network: Classifier, pixels: Pixels | Images) -> np.ndarray:
 
 
 @torch.no_grad()
-def settle(network: Classifier, pixels: Pixels | Images) -> None:
+def settle(network: Classifier, pixels: Pixels | Images, processes: Processes = ALONE) -> None:
     """Sets every batch norm's mean and variance to those over all images, unshifted, undropped.
 
     The running ones follow the last few dozen batches, and move the accuracy by a tenth of a per
-    cent either way. Sums are whole numbers, so their sums in float64 are exact. Of more than 60,000
-    images as many, evenly spaced, stand for all.
+    cent either way. Sums are whole numbers, so their sums in float64 are exact, in any order. Of
+    more than 60,000 images at most as many, evenly spaced, stand for all.
     """
     network.eval()
     n = len(pixels.pixels)
     rows = torch.arange(0, n, -(-n // _SETTLED_IMAGES), device=pixels.pixels.device)
-    parts = rows.split(pixels.part)
-    network.settle(lambda: (pixels.batch(part, still=True) for part in parts))
+    parts = processes.share(rows).split(pixels.part)
+    network.settle(lambda: (pixels.batch(part, still=True) for part in parts), processes)
 
 
 def _split(recipe: Recipe, data: Dataset) -> tuple[np.ndarray, ...]:

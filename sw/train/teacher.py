@@ -70,7 +70,7 @@ class FloatClassifier(nn.Module):
     def clip(self) -> None:
         """Nothing: real weights may be of any size."""
 
-    def settle(self, batches) -> None:
+    def settle(self, batches, processes=None) -> None:
         """Nothing: the running statistics stay."""
 
 
