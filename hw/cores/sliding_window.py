@@ -161,17 +161,18 @@ class SlidingWindow(wiring.Component):
         with m.If(taken):
             m.d.sync += write.addr.eq(write.addr + 1)
 
-        # The output is the memory's register, and padding its reset.
+        # What leaves is in the memory's own register, of which padding is the reset.
         place = Signal(range(depth), init=first % depth)
-        m.d.comb += port.addr.eq(place)
+        leaving = Signal.like(arriving, reset_less=True)
+        m.d.comb += [port.addr.eq(place), self.o.payload.eq(leaving)]
         with m.If(moves):
             m.d.sync += self.o.valid.eq(read)
         with m.If(read):
             m.d.sync += place.eq(place + step)
             with m.If(outside):
-                m.d.sync += self.o.payload.eq(fill)
+                m.d.sync += leaving.eq(fill)
             with m.Else():
-                m.d.sync += self.o.payload.eq(port.data)
+                m.d.sync += leaving.eq(port.data)
 
         return m
 
