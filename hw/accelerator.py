@@ -1,14 +1,27 @@
 """The accelerator: a network as one streaming pipeline. Wires only."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.cores.argmax import Argmax
 from hw.cores.matrix_unit import MatrixUnit
+from hw.cores.max_pool import MaxPool
+from hw.cores.quantiser import Quantiser
+from hw.cores.sliding_window import SlidingWindow
 from hw.cores.threshold import Threshold
 from hw.cores.width_converter import WidthConverter
-from hw.pipeline import Conversion, Lanes, Matrix, Maximum, Thresholding, pipeline
+from hw.pipeline import (
+    Conversion,
+    Lanes,
+    Matrix,
+    Maximum,
+    Pooling,
+    Quantisation,
+    Thresholding,
+    Window,
+    pipeline,
+)
 from sw.network import Network
 
 __all__ = ["Accelerator"]
@@ -72,25 +85,74 @@ class Accelerator(wiring.Component):
                     o_lanes=stage.lanes,
                 )
             case Matrix():
-                node = next(node for node in self._network.nodes if node.name == stage.node)
+                node = next(node for node in self._network.nodes if node.name == stage.name)
                 return MatrixUnit(
-                    weights=node.weights,
-                    thresholds=node.thresholds,
+                    weights=node.matrix,
+                    thresholds=None if stage.scores else node.thresholds,
                     inputs_per_beat=stage.folding.inputs_per_beat,
                     neurons_per_beat=stage.folding.neurons_per_beat,
+                    bits=stage.bits,
+                    planes=stage.planes,
                     stages=stage.folding.stages,
                     storage=stage.folding.storage,
                     logic_bits=stage.folding.logic_bits,
                     accumulators=stage.folding.accumulators,
                     family=self._family,
                 )
+            case Quantisation():
+                return Quantiser(
+                    thresholds=stage.thresholds,
+                    top=stage.top,
+                    lanes=stage.lanes,
+                    row_classes=stage.row_classes,
+                    column_classes=stage.column_classes,
+                    family=self._family,
+                )
+            case Window():
+                return SlidingWindow(
+                    height=stage.height,
+                    width=stage.columns,
+                    channels=stage.channels,
+                    bits=stage.width,
+                    kernel=stage.kernel,
+                    stride=stage.stride,
+                    padding=stage.padding,
+                    fill=stage.fill,
+                    lanes=stage.lanes,
+                    depth=stage.depth,
+                    family=self._family,
+                )
+            case Pooling():
+                return MaxPool(
+                    height=stage.height,
+                    width=stage.columns,
+                    channels=stage.elements,
+                    bits=stage.width,
+                    size=stage.size,
+                    stride=stage.stride,
+                    lanes=stage.lanes,
+                    family=self._family,
+                )
             case Maximum():
                 return Argmax(width=stage.i_width, elements=stage.i_elements, lanes=stage.i_lanes)
+
+    def _offset(self, m):
+        """The input as distances from its least value: two's complement with the sign inverted."""
+        offset = stream.Signature(self.i.payload.shape()).create()
+        m.d.comb += [
+            offset.valid.eq(self.i.valid),
+            self.i.ready.eq(offset.ready),
+        ]
+        for lane, element in enumerate(self.i.payload):
+            m.d.comb += offset.payload[lane].eq(Cat(element[:-1], ~element[-1]))
+        return offset
 
     def elaborate(self, platform):
         m = Module()
 
         source = wiring.flipped(self.i)
+        if self._network.input.signed:
+            source = self._offset(m)
         for stage in self._stages:
             m.submodules[stage.name] = core = self._core(stage)
             wiring.connect(m, source, core.i)

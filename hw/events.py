@@ -42,6 +42,10 @@ class Tokens:
             self._runnable.append((self._taker, time))
             self._taker = None
 
+    def put_back(self, time: int) -> None:
+        """Leaves what was taken for the next to take."""
+        self._times.appendleft(time)
+
 
 class Stream:
     """The transfers of a stream: the next is when it is both offered and asked for.

@@ -29,7 +29,7 @@ __all__ = [
     "conversions",
     "layer_stages",
     "pipeline",
-    "pool_stage",
+    "pooling",
 ]
 
 
@@ -373,22 +373,50 @@ def _window(node: Conv, shape, width: int, low: int, folding: LayerLanes) -> Win
     )
 
 
-def pool_stage(network: Network, node: Pool, lanes: int) -> Pooling:
-    """What a pool becomes where so many channels come a beat."""
+def pooling(network: Network, node: Pool, now: Stage) -> list[Stage]:
+    """What a pool becomes behind a stage.
+
+    Windows that overlap are made one after the other, and each is an image's row to the pool.
+    """
     taken, made = network.type(node.inputs[0]), network.type(node)
     height, width, channels = made.shape
-    return Pooling(
+    rows, columns = taken.shape[:2]
+    pool = Pooling(
         node.name,
         node.name,
         channels,
-        lanes,
+        now.lanes,
         made.width,
         height * width,
-        height=taken.shape[0],
-        columns=taken.shape[1],
+        height=rows,
+        columns=columns,
         size=node.size,
         stride=node.stride,
     )
+    alone = node.stride[0] >= node.size[0] and node.stride[1] >= node.size[1]
+    if alone and now.elements == channels:
+        return [pool]
+    lanes = max(d for d in range(1, min(now.lanes, channels) + 1) if channels % d == 0)
+    stages = conversions(now, node.name, channels, lanes)
+    if alone:
+        return [*stages, replace(pool, lanes=lanes)]
+    pixels = node.size[0] * node.size[1]
+    window = Window(
+        f"{node.name}_window",
+        None,
+        pixels * channels,
+        lanes,
+        made.width,
+        height * width,
+        height=rows,
+        columns=columns,
+        channels=channels,
+        kernel=node.size,
+        stride=node.stride,
+        fill=(0,) * channels,
+    )
+    row = {"height": height * width, "columns": pixels, "size": (1, pixels), "stride": (1, pixels)}
+    return [*stages, window, replace(pool, lanes=lanes, **row)]
 
 
 def conversions(now: Stage, name: str, elements: int, lanes: int) -> list[Conversion]:
@@ -484,10 +512,8 @@ class _Builder:
             self.add(stage)
 
     def pool(self, node: Pool) -> None:
-        channels = self.network.type(node).shape[2]
-        if self.now.elements != channels:  # an image that comes as one vector
-            self.regroup(node.name, channels, channels)
-        self.add(pool_stage(self.network, node, self.now.lanes))
+        for stage in pooling(self.network, node, self.now):
+            self.add(stage)
 
     def argmax(self, node: Argmax) -> None:
         now = self.now

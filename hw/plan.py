@@ -1,8 +1,9 @@
 """The plan: how many lanes each layer gets, and what follows from it, exactly.
 
 A layer of n synapses and k neurons takes ceil(n / SIMD) * ceil(k / PE) cycles a frame, a
-convolution as many for each pixel, and the slowest stage sets the pace of all. So a plan starts from a number of cycles a frame: `hw.search`
-finds the lanes and the storage of each layer that keep within it for the fewest LUTs.
+convolution as many for each pixel, and the slowest stage sets the pace of all. So a plan starts
+from a number of cycles a frame: `hw.search` finds the lanes and the storage of each layer that keep
+within it for the fewest LUTs.
 """
 
 import json

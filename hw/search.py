@@ -15,7 +15,7 @@ no plan of that pace can beat, so every answer comes with its distance from the 
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from functools import cache, cached_property
 from math import inf
 
@@ -32,7 +32,7 @@ from hw.pipeline import (
     Thresholding,
     conversions,
     layer_stages,
-    pool_stage,
+    pooling,
 )
 from hw.resources import (
     Resources,
@@ -96,8 +96,8 @@ class _Layer:
     i_lanes, simd, planes : arrays of int, shape (S,)
         Elements a beat of the stream that comes; synapses and bit planes a cycle.
     pe : array of int, shape (P,)
-    behind : Stage
-        The last stage of the layer, whatever its lanes.
+    behind : list of P stages
+        The layer's last one.
     depth, lanes, pace : arrays of int, shape (S, P)
         Words of weights, weights a word, and cycles a frame.
     cost : array, shape (len(STORAGES), 4, S, P)
@@ -124,8 +124,9 @@ class _Layer:
         self.lanes = simd * pe
         half = bram_width(board, 0.5 if board.family == "xc7" else 1, self.depth)
         beyond = np.where(half > 0, self.lanes % np.maximum(1, half), 0)
-        unit, *others = self._stages(network, node, pools)
-        self.behind = others[-1] if others else unit
+        made = [self._stages(network, node, pools, lanes) for lanes in self.pe.tolist()]
+        unit, others = made[0][0], [stages[1:] for stages in made]
+        self.behind = [stages[-1] for stages in made]
         self.pace = unit.vectors * self.depth * (self._bits // planes)
         self.cost = np.stack(
             [
@@ -155,19 +156,18 @@ class _Layer:
                 window, *_ = layer_stages(network, node, LayerLanes(lanes, 1))
                 self.pace[index] = np.maximum(self.pace[index], stage_cycles(window))
                 self.cost[:, :, index] += _vector(stage_resources(window, board))[:, None]
-        for stage in others:
-            for index, lanes in enumerate(self.pe.tolist()):
-                made = _vector(stage_resources(replace(stage, lanes=lanes), board))
-                self.pace[:, index] = np.maximum(
-                    self.pace[:, index], stage_cycles(replace(stage, lanes=lanes))
-                )
-                self.cost[:, :, :, index] += made[:, None]
+        for index, stages in enumerate(others):
+            for stage in stages:
+                self.pace[:, index] = np.maximum(self.pace[:, index], stage_cycles(stage))
+                self.cost[:, :, :, index] += _vector(stage_resources(stage, board))[:, None]
 
-    def _stages(self, network, node, pools) -> list[Stage]:
-        """The matrix unit, and what is behind it up to the next layer."""
-        least = LayerLanes(int(self.simd[0]), 1)
-        stages = list(layer_stages(network, node, least))
-        return stages[isinstance(node, Conv) :] + [pool_stage(network, pool, 1) for pool in pools]
+    def _stages(self, network, node, pools, lanes) -> list[Stage]:
+        """The matrix unit of so many neurons a cycle, and what is behind it."""
+        made = layer_stages(network, node, LayerLanes(int(self.simd[0]), lanes))
+        stages = list(made[isinstance(node, Conv) :])
+        for pool in pools:
+            stages += pooling(network, pool, stages[-1])
+        return stages
 
     @staticmethod
     def _table(storage, depth):
@@ -276,16 +276,14 @@ class Search:
         self._elements = network.type(network.input).elements
         self._lanes, self._first = self._entrance(network)
         width = network.input.bits if input == "pixels" and not network.of(Binarise) else 1
-        source = Stage(network.input.name, None, self._elements, 1, width)
-        self._edges = [
-            self._converters(before, many, layer)
-            for layer, before, many in zip(
-                self._layers,
-                [source, *(layer.behind for layer in self._layers[:-1])],
-                [self._lanes, *(layer.pe for layer in self._layers[:-1])],
-                strict=True,
-            )
+        before = [
+            Stage(network.input.name, None, self._elements, lanes, width)
+            for lanes in self._lanes.tolist()
         ]
+        self._edges = []
+        for layer in self._layers:
+            self._edges.append(self._converters(before, layer))
+            before = layer.behind
         self._last = self._exit(network)
 
     def _entrance(self, network):
@@ -314,17 +312,16 @@ class Search:
                 cost[:, index] += _vector(stage_resources(stage, self._board))
         return lanes, cost
 
-    def _converters(self, before, i_lanes, layer):
-        """What regroups for a layer the stream that comes in `i_lanes`, and its cycles a frame.
+    def _converters(self, before, layer):
+        """What regroups for a layer what leaves each of some stages, and its cycles a frame.
 
         Returns
         -------
-        cost, shape (4, len(i_lanes), S), and pace, shape (len(i_lanes), S)
+        cost, shape (4, len(before), S), and pace, shape (len(before), S)
         """
-        cost = np.zeros((4, len(i_lanes), len(layer.i_lanes)))
+        cost = np.zeros((4, len(before), len(layer.i_lanes)))
         pace = np.zeros(cost.shape[1:], int)
-        for i, many in enumerate(i_lanes.tolist()):
-            now = replace(before, lanes=many)
+        for i, now in enumerate(before):
             for o, wanted in enumerate(layer.i_lanes.tolist()):
                 if o and wanted == layer.i_lanes[o - 1]:
                     cost[:, i, o], pace[i, o] = cost[:, i, o - 1], pace[i, o - 1]
@@ -348,7 +345,7 @@ class Search:
                     1,
                     1,
                     network.type(node).width,
-                    i_elements=last.behind.elements,
+                    i_elements=last.behind[0].elements,
                     i_lanes=lanes,
                     i_width=network.type(node.inputs[0]).width,
                 )

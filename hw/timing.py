@@ -13,10 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, cycle, repeat
 
+import numpy as np
+
 from hw.cores import rom
 from hw.cores.argmax import argmax_cycles
 from hw.cores.quantiser import quantiser_cycles
 from hw.cores.width_converter import converter_sizes
+from hw.cores.windows import Windows
 from hw.events import Process, Stream, Tokens, run
 from hw.pipeline import (
     Conversion,
@@ -195,6 +198,33 @@ def _window(stage: Window, i: Stream, o: Stream) -> Iterator[Process]:
     yield leave()
 
 
+def _pooling(stage: Pooling, i: Stream, o: Stream) -> Iterator[Process]:
+    windows = Windows(stage.height, stage.columns, stage.size, stage.stride)
+    completes = np.zeros(windows.pixels, bool)
+    completes[windows.lasts] = True
+    room, results = Tokens([0, 0]), Tokens()
+
+    def arrive():
+        time = 0
+        while True:
+            for complete in completes.repeat(stage.beats).tolist():
+                time = max(time, (yield room))
+                if not complete:
+                    room.put_back(time)
+                time = 1 + (yield from i.take(time))
+                if complete:
+                    results.put(time)
+
+    def leave():
+        time = 0
+        while True:
+            time = 1 + (yield from o.give(max(time, (yield results))))
+            room.put(time)
+
+    yield arrive()
+    yield leave()
+
+
 def _maximum(stage: Maximum, i: Stream, o: Stream) -> Iterator[Process]:
     """Only where the output is always taken, as the last stage's is."""
 
@@ -213,6 +243,7 @@ _PROCESSES = {
     Conversion: _conversion,
     Matrix: _matrix,
     Maximum: _maximum,
+    Pooling: _pooling,
     Quantisation: _quantisation,
     Window: _window,
 }
