@@ -299,6 +299,8 @@ def unit_cost(
     storage: str,
     logic_bits=0,
     accumulators: str = "logic",
+    bits: int = 1,
+    planes=1,
 ) -> Resources:
     """What a matrix unit costs.
 
@@ -316,14 +318,20 @@ def unit_cost(
         With "block", weights a cycle that are in LUT ROM all the same.
     accumulators : str
         As in `LayerLanes`.
+    bits : int
+        Bits of an input element.
+    planes : int or array of int that broadcasts
+        Bit planes a cycle, a divisor of `bits`.
     """
     family = FAMILIES[board.family]
-    simd, pe, stages = np.asarray(simd), np.asarray(pe), np.asarray(stages)
-    beats, groups = -(-synapses // simd), -(-neurons // pe)
+    simd, pe, stages, planes = (np.asarray(lanes) for lanes in (simd, pe, stages, planes))
+    beats, groups, passes = -(-synapses // simd), -(-neurons // pe), bits // planes
     fold, lanes = beats * groups, simd * pe
-    total = (synapses + 1).bit_length() + (0 if scores else 1)  # bits of an accumulator
-    result = synapses.bit_length() if scores else 1
-    luts, ffs, memory, lut_rams = family.control + 4 * np.log2(fold), 60.0, 0.0, 0.0
+    most = synapses * ((1 << bits) - 1)
+    total = (most + 1).bit_length() + (0 if scores else 1)  # bits of an accumulator
+    result = most.bit_length() if scores else 1
+    luts, ffs = family.control + 4 * np.log2(fold * passes), 60.0
+    memory, lut_rams = 0.0, 0.0
 
     # XNOR and popcount, with the weights in its first level or streaming in.
     if storage == "table":
@@ -339,12 +347,12 @@ def unit_cost(
             )
             if board.family == "xc7" and limit <= 8:
                 # Parities, once; and of constants neurons share what counts three lanes.
-                luts = luts + np.where(tabled, simd / 2, 0)
-                luts = luts - np.where(fold == 1, simd / 2 * np.maximum(0, pe - 8), 0)
+                luts = luts + np.where(tabled, planes * simd / 2, 0)
+                luts = luts - np.where(fold == 1, planes * simd / 2 * np.maximum(0, pe - 8), 0)
     shared = np.where(fold > 1, 1, 0.85)  # equal counts of constants share their registers too
-    luts, ffs = luts + word[0] * pe, ffs + word[1] * pe * shared
+    luts, ffs = luts + word[0] * planes * pe, ffs + word[1] * planes * pe * shared
     copies = -(-pe // family.reach) if family.reach else 1
-    ffs = ffs + simd * np.where(fold > 1, copies, 1)
+    ffs = ffs + simd * planes * np.where(fold > 1, copies, 1)
     if storage != "table":
         in_logic = np.minimum(logic_bits, lanes) if storage == "block" else lanes
         memory = np.where(fold > 1, brams(board, lanes - in_logic, fold), 0)
@@ -352,33 +360,56 @@ def unit_cost(
         words = rom_columns(fold, in_logic) + lanes - in_logic
         ffs = ffs + np.where(fold > 1, words, 0)
 
+    # Counts of planes are added in pairs, those in pairs and so on, with a register behind each.
+    for span in (1, 2, 4):
+        pairs, sums = -(-planes // span) // 2, -(-planes // (2 * span))
+        luts = luts + pe * pairs * (np.log2(simd) + span + 0.5) * family.sum_bit
+        ffs = ffs + np.where(planes > span, pe * sums * (np.log2(simd) + 2 * span), 0)
+
     # Accumulators, which count from the threshold below 0.
     dsps = 0.0
     if accumulators == "dsp":
         dsps = -(-pe // 4)
     else:
         alone = 0 if scores else np.where(groups > 1, total, (total - 2) / 3)
-        luts = luts + pe * np.where(beats > 1, total, alone) * family.sum_bit
-        ffs = ffs + np.where(beats > 1, pe * total, 0)
+        added, held = np.where(beats > 1, total, alone), np.where(beats > 1, total, 0)
+        if bits > 1:
+            # Of several passes there is what can be a carry, which begins at the lower bits of a
+            # threshold or at 0; in the end it is compared with the higher ones.
+            first = synapses * ((1 << planes) - 1) + (0 if scores else (1 << bits) - 1)
+            sums = np.ceil(np.log2(np.maximum(first, most >> bits - planes) + 1))
+            higher = (most >> bits).bit_length()
+            compared = np.where(groups > 1, higher, max(0, higher - 2) / 3)
+            added = np.where(passes > 1, 2 * sums if scores else sums + compared, added)
+            held = np.where(passes > 1, sums + (bits if scores else 0), held)
+        luts, ffs = luts + pe * added * family.sum_bit, ffs + pe * held
     if not scores:
         luts = luts + rom(groups, pe * total, board.family)
         ffs = ffs + np.where(groups > 1, rom_columns(groups, pe * total), 0)
 
     # The results under way, which are read at once and so never in block RAM; and two banks of
-    # input where groups of neurons take turns.
+    # input where groups of neurons or passes take turns.
+    wait = stages + np.ceil(np.log2(planes)).astype(int) + 4
     depth = 2 * 2 ** np.ceil(np.log2(beats))
     for width, words, there, small in (
-        (result * pe, -(-(stages + 4) // beats), True, True),
-        (simd, depth, groups > 1, depth <= family.ram_most),
+        (result * pe, -(-wait // (beats * passes)), True, True),
+        (simd * bits, depth, groups * passes > 1, depth <= family.ram_most),
     ):
         near, far = there & small, there & ~np.asarray(small)
+        if bits > 1:  # bits are so few that this makes no difference
+            single = near & (words == 1)
+            ffs, near = ffs + np.where(single, width, 0), near & (words > 1)
         if family.ram_lut:
             ram = np.where(near, width * family.ram_lut * -(-words // family.ram_words), 0)
             luts, lut_rams = luts + ram, lut_rams + ram
         else:
             luts, ffs = luts + np.where(near, width, 0), ffs + np.where(near, words * width, 0)
         memory = memory + np.where(far, brams(board, width, words), 0)
-    ffs = ffs + simd
+    ffs = ffs + simd * bits
+
+    # A pass takes some of the planes that are held.
+    row, less = family.mux
+    luts = luts + np.where(passes > 1, simd * planes * np.maximum(1, row * passes - less), 0)
     return Resources(luts, ffs, memory, lut_rams, dsps)
 
 
@@ -478,6 +509,8 @@ def stage_resources(stage: Stage, board: Board) -> Resources:
                 storage=folding.storage,
                 logic_bits=folding.logic_bits,
                 accumulators=folding.accumulators,
+                bits=stage.bits,
+                planes=stage.planes,
             )
             return Resources(*(float(getattr(cost, f.name)) for f in fields(cost)))
         case Conversion():
