@@ -1,28 +1,28 @@
 """Integer reference inference: what every other form of the network is compared with.
 
-Bits are packed 64 to a word, and m = n - popcount(x xor w). Exact, without a floating-point number
-anywhere.
+Bits are packed 64 to a word, and M = n*L - popcount(x xor w), bit plane by bit plane. Exact,
+without a floating-point number anywhere. Much work goes to a compiled kernel where numba is
+installed (`pip install 'popstream[speed]'`); it counts the same.
 """
 
+import importlib.util
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from sw.errors import PopstreamError
-from sw.network import Argmax, Binarise, Conv, Dense, Input, Layer, Network, Pool
+from sw.network import Argmax, Binarise, Conv, Dense, Layer, Network, Node, Pool, Type
+from sw.packed import Weights, Windows, pack, unpack
 
 __all__ = ["matches", "predict", "trace"]
 
-_CHUNK = 512  # frames at a time, so that the working set stays in the cache
-
-
-def _words(bits: np.ndarray) -> np.ndarray:
-    """Pack (rows, n) of 0 and 1 into (rows, ceil(n / 64)) words, the rest filled with 0."""
-    packed = np.packbits(bits, axis=1, bitorder="little")
-    padded = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint64)
+_CHUNK = 512  # frames at a time, at most
+_ELEMENTS = 1 << 22  # of the largest value of a chunk, so that the working set stays small
+_WORTH = 1 << 28  # words to count that are worth a second of importing numba
 
 
 def matches(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -37,66 +37,158 @@ def matches(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     -------
     int32, (frames, neurons), in 0..synapses
     """
-    x_words, weight_words = _words(x), _words(weights)
-    differing = np.zeros((len(x), len(weights)), dtype=np.int32)
-    for word in range(x_words.shape[1]):
-        differing += np.bitwise_count(x_words[:, word, None] ^ weight_words[None, :, word])
-    return weights.shape[1] - differing
+    return weights.shape[1] - Weights(pack(weights)).differing(_rows(pack(x)[None]), False)
 
 
-def _planes(u: np.ndarray, weights: np.ndarray, bits: int) -> np.ndarray:
-    """M of elements u of so many bits: the matches of each bit plane, weighed."""
-    return sum(matches(u >> bit & 1, weights) << bit for bit in range(bits))
+@dataclass(frozen=True, eq=False)
+class _Bits:
+    """Packed signs: words (frames, *shape but the last, ceil(last / 64)), and the last of shape."""
+
+    words: np.ndarray
+    last: int
+
+    def unpacked(self) -> np.ndarray:
+        return unpack(self.words, self.last)
 
 
-def _windows(u: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
-    """Windows of images (frames, height, width, channels): (frames, oh, ow, channels, *size)."""
-    return sliding_window_view(u, size, axis=(1, 2))[:, :: stride[0], :: stride[1]]
+def _rows(words: np.ndarray) -> Windows:
+    """Each row of planes (planes, rows, words) as a window."""
+    _, rows, width = words.shape
+    return Windows(words, np.arange(rows) * width, np.arange(width))
 
 
-def _conv(node: Conv, u: np.ndarray, low: int, bits: int) -> np.ndarray:
-    """M at each output position, (frames, oh, ow, filters)."""
+def _planes(u: np.ndarray, bits: int) -> np.ndarray:
+    """Bit planes of elements (..., n), packed along the last axis: (bits, ..., words)."""
+    return np.stack([pack(u >> bit & 1) for bit in range(bits)])
+
+
+def _windows(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
+    """Windows of images (frames, height, width, n): (frames, oh, ow, n, *size)."""
+    return sliding_window_view(x, size, axis=(1, 2))[:, :: stride[0], :: stride[1]]
+
+
+def _padded(node: Conv, x: np.ndarray, fill: np.ndarray) -> np.ndarray:
+    """Images (frames, height, width, n) with their padding, which holds `fill` (n,)."""
     top, bottom, left, right = node.padding
-    frames, height, width, channels = u.shape
-    padded = np.empty((frames, height + top + bottom, width + left + right, channels), u.dtype)
-    padded[...] = node.fill - low
-    padded[:, top : top + height, left : left + width] = u
-    windows = _windows(padded, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)
-    m = _planes(windows.reshape(-1, node.synapses), node.matrix, bits)
-    return m.reshape(*windows.shape[:3], node.filters)
+    frames, height, width, n = x.shape
+    padded = np.empty((frames, height + top + bottom, width + left + right, n), x.dtype)
+    padded[...] = fill
+    padded[:, top : top + height, left : left + width] = x
+    return padded
 
 
-def _activate(node: Layer, m: np.ndarray, thresholds: np.ndarray | None) -> np.ndarray:
-    """Scores, bits or levels; `thresholds` as broadcasts to m, levels behind."""
-    if node.levels == 0:
-        return m
-    if node.levels == 1:
-        return (m >= thresholds).astype(np.uint8)
-    return sum((m >= thresholds[..., level]).astype(np.uint8) for level in range(node.levels))
+class _Ready:
+    """A layer made ready to be computed.
+
+    Its input is taken as windows of words. An image's pixels are packed one by one where their
+    channels fill a word; else windows are cut out first, and then packed whole.
+    """
+
+    def __init__(self, node: Layer, taken: Type):
+        self.node, self.taken = node, taken
+        self.most = node.synapses * (taken.high - taken.low)
+        self.by_pixel = isinstance(node, Conv) and node.channels >= 64
+        packed = pack(node.weights if self.by_pixel else node.matrix)
+        self.weights = Weights(packed.reshape(node.neurons, -1))
+        self.shape = node.infer(taken).shape
+        #: words to count, a frame
+        self.work = int(np.prod(self.shape)) * self.weights.words.shape[1] * taken.width
+        if node.levels:
+            self._make_thresholds()
+
+    def _make_thresholds(self) -> None:
+        """Thresholds as (classes, neurons, levels), and the class of each output position."""
+        node = self.node
+        thresholds = node.thresholds if node.levels > 1 else node.thresholds[..., None]
+        self.classes = np.zeros(self.shape[:-1], np.int64)
+        if thresholds.ndim > 2:
+            rows, columns = node.classes(*self.taken.shape[:2])
+            self.classes = rows[:, None] * thresholds.shape[1] + columns
+        self.thresholds = thresholds.reshape(-1, *thresholds.shape[-2:])
+
+    def _elements(self, x) -> np.ndarray:
+        """u in 0..2^k-1, uint8."""
+        if isinstance(x, _Bits):
+            return x.unpacked()
+        return (x.astype(np.int16) - self.taken.low).astype(np.uint8)
+
+    def windows(self, x) -> Windows:
+        node, bits, frames = self.node, self.taken.width, len(_array(x))
+        if isinstance(node, Dense):
+            if isinstance(x, _Bits) and (x.words.ndim == 2 or x.last % 64 == 0):
+                return _rows(x.words.reshape(1, frames, -1))
+            return _rows(_planes(self._elements(x).reshape(frames, -1), bits))
+        fill = np.broadcast_to(node.fill - self.taken.low, node.channels).astype(np.uint8)
+        if not self.by_pixel:
+            u = _padded(node, self._elements(x), fill)
+            cut = _windows(u, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)
+            return _rows(_planes(cut.reshape(-1, node.synapses), bits))
+        planes = x.words[None] if isinstance(x, _Bits) else _planes(self._elements(x), bits)
+        if any(node.padding):
+            fills = _planes(fill, bits)
+            planes = np.stack([_padded(node, *both) for both in zip(planes, fills, strict=True)])
+        frame = planes[0, 0]
+        place = np.arange(frame.size).reshape(1, *frame.shape)
+        at = _windows(place, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)[0]
+        starts = np.arange(frames)[:, None] * frame.size + at[..., 0, 0, 0].ravel()
+        return Windows(planes, starts.ravel(), at[0, 0].ravel())
+
+    def __call__(self, x, compiled: bool):
+        windows = self.windows(x)
+        frames = len(_array(x))
+        if self.node.levels == 1:
+            limits = self.most - self.thresholds[..., 0]
+            classes = np.tile(self.classes.ravel(), frames)
+            bits = self.weights.at_most(windows, limits, classes, compiled)
+            return _Bits(bits.reshape(frames, *self.shape[:-1], -1), self.shape[-1])
+        m = self.most - self.weights.differing(windows, compiled).reshape(frames, *self.shape)
+        if not self.node.levels:
+            return m
+        level = np.zeros(m.shape, np.uint8)
+        for thresholds in np.moveaxis(self.thresholds, -1, 0):
+            level += m >= thresholds[self.classes]
+        return level
 
 
-def _step(network: Network, node, values: dict[str, np.ndarray]) -> np.ndarray:
-    x = values[node.inputs[0]]
-    match node:
-        case Binarise():
-            return (x >= node.thresholds).astype(np.uint8)
-        case Dense() | Conv():
-            taken = network.type(node.inputs[0])
-            u = (x.astype(np.int16) - taken.low).astype(np.uint8)
-            if isinstance(node, Dense):
-                m = _planes(u.reshape(len(x), -1), node.weights, taken.width)
-                return _activate(node, m, node.thresholds)
-            m = _conv(node, u, taken.low, taken.width)
-            thresholds = node.thresholds
-            if thresholds is not None and thresholds.ndim > 2:
-                rows, columns = node.classes(*taken.shape[:2])
-                thresholds = thresholds[rows][:, columns]
-            return _activate(node, m, thresholds)
-        case Pool():
-            return _windows(x, node.size, node.stride).max(axis=(4, 5))
-        case Argmax():
-            return np.argmax(x, axis=1)[:, None]  # the first of equals
-    raise NotImplementedError(f"{node.name}: the golden model has no {type(node).__name__}")
+def _array(x) -> np.ndarray:
+    return x.words if isinstance(x, _Bits) else x
+
+
+class _Inference:
+    """A network made ready: its weights packed, the form of the kernel chosen."""
+
+    def __init__(self, network: Network, frames: int):
+        self.network = network
+        self.layers = {
+            node.name: _Ready(node, network.type(node.inputs[0])) for node in network.of(Layer)
+        }
+        work = frames * sum(layer.work for layer in self.layers.values())
+        self.compiled = work >= _WORTH and importlib.util.find_spec("numba") is not None
+
+    def step(self, node: Node, x):
+        match node:
+            case Layer():
+                return self.layers[node.name](x, self.compiled)
+            case Binarise():
+                return _Bits(pack(x >= node.thresholds), x.shape[-1])
+            case Pool() if isinstance(x, _Bits):
+                windows = _windows(x.words, node.size, node.stride)
+                return _Bits(np.bitwise_or.reduce(windows, axis=(4, 5)), x.last)
+            case Pool():
+                return _windows(x, node.size, node.stride).max(axis=(4, 5))
+            case Argmax():
+                return np.argmax(x, axis=1)[:, None]  # the first of equals
+        raise NotImplementedError(f"{node.name}: the golden model has no {type(node).__name__}")
+
+    def values(self, inputs: np.ndarray) -> dict:
+        values = {self.network.input.name: inputs}
+        for node in self.network.nodes[1:]:
+            values[node.name] = self.step(node, values[node.inputs[0]])
+        return values
+
+    def output(self, inputs: np.ndarray) -> np.ndarray:
+        value = self.values(inputs)[self.network.output.name]
+        return value.unpacked() if isinstance(value, _Bits) else value
 
 
 def _checked(network: Network, inputs: np.ndarray) -> np.ndarray:
@@ -122,24 +214,43 @@ def trace(network: Network, inputs: np.ndarray) -> dict[str, np.ndarray]:
     -------
     dict from a node's name to an array (frames, *shape of its type); signs as 0 and 1
     """
-    values = {network.input.name: _checked(network, inputs)}
-    for node in network.nodes:
-        if not isinstance(node, Input):
-            values[node.name] = _step(network, node, values)
-    return values
+    inputs = _checked(network, inputs)
+    values = _Inference(network, len(inputs)).values(inputs)
+    return {
+        name: value.unpacked() if isinstance(value, _Bits) else value
+        for name, value in values.items()
+    }
 
 
 def predict(
-    network: Network, inputs: np.ndarray, progress: Callable[[int, int], None] | None = None
+    network: Network,
+    inputs: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    threads: int | None = None,
 ) -> np.ndarray:
-    """The network's output for every frame: int64, (frames,) if an index, else (frames, *shape)."""
+    """The network's output for every frame: int64, (frames,) if an index, else (frames, *shape).
+
+    Parameters
+    ----------
+    inputs : array of int, (frames, *shape)
+    progress : callable, optional
+        Called with the frames done and the frames in all.
+    threads : int, optional
+        As many as there are processors, unless said otherwise.
+    """
     inputs = _checked(network, inputs)
-    parts = []
-    for start in range(0, len(inputs), _CHUNK):
-        part = trace(network, inputs[start : start + _CHUNK])[network.output.name]
-        parts.append(part)
-        if progress:
-            progress(start + len(part), len(inputs))
+    inference = _Inference(network, len(inputs))
+    largest = max(network.type(node).elements for node in network.nodes)
+    chunk = max(1, min(_CHUNK, _ELEMENTS // largest))
+    slices = [inputs[start : start + chunk] for start in range(0, len(inputs), chunk)]
+    parts, done = [], 0
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for part in (pool.map if len(slices) > 1 else map)(inference.output, slices):
+            parts.append(part)
+            done += len(part)
+            if progress:
+                progress(done, len(inputs))
     shape = network.type(network.output).shape
     result = np.concatenate(parts) if parts else np.zeros((0, *shape))
     return result.astype(np.int64).reshape(len(inputs), *(() if shape == (1,) else shape))
