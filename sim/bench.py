@@ -59,11 +59,21 @@ class Bench:
         self._frame_cycles = job.cycles_per_frame or 0
         self._latency_cycles = job.latency_cycles or 0
 
+    @property
+    def _stalls(self) -> list[Stalls]:
+        """Of the input, the output and the weights."""
+        weights = self.job.weights
+        return [
+            self.job.input_stalls,
+            self.job.output_stalls,
+            NO_STALLS if weights is None else weights.stalls,
+        ]
+
     async def measure(self) -> tuple[int, int | None]:
         """Latency, and cycles per frame (None where frames differ), compared with the job's."""
         filling = len(self.job.streams) + 2
         numbers = np.arange(filling + MEASURED_FRAMES) % len(self.frames)
-        run = await self._run(numbers, "without stalls", NO_STALLS, NO_STALLS)
+        run = await self._run(numbers, "without stalls", [NO_STALLS] * 3)
         judge(run)
         first, last = run.watches[0].starts, run.watches[-1].starts
         latency, intervals = last[0] - first[0], np.diff(last[filling - 1 :]).tolist()
@@ -75,14 +85,12 @@ class Bench:
         """A run broken off somewhere in its first three frames; the next one starts by a reset."""
         cycles = self._random.randint(1, self._latency_cycles + 2 * self._frame_cycles + 1)
         numbers = np.arange(4) % len(self.frames)
-        stalls = self.job.input_stalls, self.job.output_stalls
-        judge(await self._run(numbers, "before a reset", *stalls, break_off=cycles))
+        judge(await self._run(numbers, "before a reset", self._stalls, break_off=cycles))
 
     async def check(self) -> np.ndarray:
         """Every frame under random stalls; returns what the output carried."""
         numbers = np.arange(len(self.frames))
-        stalls = self.job.input_stalls, self.job.output_stalls
-        run = await self._run(numbers, "with random stalls", *stalls, progress=True)
+        run = await self._run(numbers, "with random stalls", self._stalls, progress=True)
         judge(run)
         return run.watches[-1].outputs
 
@@ -90,8 +98,7 @@ class Bench:
         self,
         numbers: np.ndarray,
         phase: str,
-        i_stalls: Stalls,
-        o_stalls: Stalls,
+        stalls: list[Stalls],
         *,
         break_off: int | None = None,
         progress: bool = False,
@@ -104,7 +111,7 @@ class Bench:
                 zip(self.job.streams, self.expected, strict=True)
             )
         ]
-        await self._restart(len(numbers), i_stalls, o_stalls)
+        await self._restart(len(numbers), stalls)
 
         drain = 64 + 4 * self._frame_cycles + self._latency_cycles
         frames, still, spent, reported = len(numbers), 0, 0, 0.0
@@ -144,11 +151,11 @@ class Bench:
             broken_beats=_words(dut.broken_beat, len(watches)),
         )
 
-    async def _restart(self, frames: int, i_stalls: Stalls, o_stalls: Stalls) -> None:
+    async def _restart(self, frames: int, all_stalls: list[Stalls]) -> None:
         """Resets the design and the harness, with new stalls."""
         dut = self.dut
         dut.reset.value = 1
-        for side, stalls in (("i", i_stalls), ("o", o_stalls)):
+        for side, stalls in zip("iow", all_stalls, strict=True):
             bursts = stalls.bursts / max(1, self._frame_cycles)  # a cycle
             getattr(dut, f"{side}_seed").value = self._random.randrange(1, 1 << 32)
             getattr(dut, f"{side}_chance").value = int(stalls.chance * (1 << 16))

@@ -34,6 +34,9 @@ module {top} (
     input  [15:0] o_chance     {public},
     input  [31:0] o_bursts     {public},
     input  [31:0] burst_mask   {public},
+    input  [31:0] w_seed       {public},
+    input  [15:0] w_chance     {public},
+    input  [31:0] w_bursts     {public},
     output [32*{count}-1:0] beats       {public},
     output [32*{count}-1:0] broken_beat {public},
     output [{count}-1:0] withdrawn      {public},
@@ -58,9 +61,21 @@ module {top} (
         .clk(clk), .reset(reset), .stall(i_stall), .limit(limit),
         .valid(i_valid), .ready(i_ready), .payload(i_payload));
 
-    {design} dut ({clock}
+{weights}
+    {design} dut ({clock} {w}
         .{i.port}__valid(i_valid), .{i.port}__ready(i_ready), .{i.port}__payload(i_payload),
         .{o.port}__valid(o_valid), .{o.port}__ready(o_ready), .{o.port}__payload(o_payload));
+"""
+
+_WEIGHTS = """
+    wire w_valid, w_ready, w_stall;
+    wire [63:0] w_payload;
+
+    popstream_stall w_side (.clk(clk), .reset(reset), .seed(w_seed), .chance(w_chance),
+        .burst_chance(w_bursts), .burst_mask(burst_mask), .stall(w_stall));
+    popstream_driver #(.WIDTH(64), .BYTES(8), .FILE("weights.beats")) w_driver (
+        .clk(clk), .reset(reset), .stall(w_stall), .limit(32'hFFFFFFFF),
+        .valid(w_valid), .ready(w_ready), .payload(w_payload));
 """
 
 _MONITOR = """
@@ -91,7 +106,8 @@ def render(job: Job) -> str:
         The Verilog has no such top, or the top lacks a port of a stream.
     """
     ports = _ports(job.verilog, job.top)
-    for stream in (job.input, job.output):
+    driven = [job.input, job.output] + [job.weights] * (job.weights is not None)
+    for stream in driven:
         for name in (f"{stream.port}__{signal}" for signal in _SIGNALS):
             if name not in ports:
                 raise PopstreamError(f"the Verilog's module {job.top!r} has no port {name!r}")
@@ -106,6 +122,10 @@ def render(job: Job) -> str:
         i_bytes=-(-job.input.bits // 8),
         design=_name(job.top),
         clock=" ".join(f".{port}({net})," for port, net in clock.items() if port in ports),
+        weights="" if job.weights is None else _WEIGHTS,
+        w=""
+        if job.weights is None
+        else " ".join(f".{job.weights.port}__{name}(w_{name})," for name in _SIGNALS),
     )
     signals = [
         [f"i_{signal}" for signal in _SIGNALS],

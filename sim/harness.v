@@ -36,7 +36,7 @@ module popstream_stall (
     end
 endmodule
 
-// Offers the beats of a file, at most `limit` of them, and keeps each until its transfer.
+// Offers the beats of a file, at most `limit` of them, and keeps each until its transfer. At its end a file begins again.
 // The file holds one big-endian number of BYTES bytes for a beat. While nothing is offered the payload is garbage.
 module popstream_driver #(
     parameter WIDTH = 1,
@@ -70,6 +70,10 @@ module popstream_driver #(
         end else if (!valid || ready) begin
             if (!stall && offered != limit) begin
                 bytes = $fread(word, file);
+                if (bytes != BYTES) begin
+                    bytes = $rewind(file);
+                    bytes = $fread(word, file);
+                end
                 valid   <= bytes == BYTES;
                 payload <= word[WIDTH-1:0];
                 offered <= offered + 1;

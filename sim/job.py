@@ -8,7 +8,7 @@ import numpy as np
 
 from sw.errors import PopstreamError
 
-__all__ = ["Job", "Result", "SimulationMismatch", "Stalls", "Stream"]
+__all__ = ["Job", "Result", "SimulationMismatch", "Stalls", "Stream", "Weights"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,29 @@ class Stalls:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """A port that is fed with the same words for every frame, or batch where that is a frame.
+
+    Parameters
+    ----------
+    words : bytes
+        64-bit words, little-endian, from the first to the last and again.
+    port : str
+        As in `Stream`; of the top.
+    stalls : Stalls
+        Gaps of its valid while every frame is checked.
+    """
+
+    words: bytes = field(repr=False)
+    port: str = "weights"
+    stalls: Stalls = Stalls()
+
+    def __post_init__(self) -> None:
+        if not self.words or len(self.words) % 8:
+            raise ValueError(f"weights must be whole words of 8 bytes, not {len(self.words)} bytes")
+
+
+@dataclass(frozen=True)
 class Job:
     """A design, the streams to watch, and how to press them.
 
@@ -130,6 +153,8 @@ class Job:
         What the plan predicts; compared exactly where given. See `Result` for their definition.
     seed : int
         Of every random choice. Equal jobs and frames give equal simulations.
+    weights : Weights or None
+        A second input, of weights.
     input_stalls, output_stalls : Stalls
         Gaps of `input` valid and of `output` ready while every frame is checked.
     reset : bool
@@ -149,6 +174,7 @@ class Job:
     cycles_per_frame: int | None = None
     latency_cycles: int | None = None
     seed: int = 1
+    weights: Weights | None = None
     input_stalls: Stalls = Stalls()
     output_stalls: Stalls = Stalls()
     reset: bool = True
@@ -164,16 +190,24 @@ class Job:
         return (self.input, *self.taps, self.output)
 
     def to_json(self) -> dict:
-        """The job without its Verilog, as JSON's types."""
-        return {k: v for k, v in asdict(self).items() if k != "verilog"}
+        """The job without its Verilog and its words of weights, as JSON's types."""
+        fields = {k: v for k, v in asdict(self).items() if k != "verilog"}
+        if self.weights is not None:
+            del fields["weights"]["words"]
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping) -> Self:
-        """The inverse of `to_json`, without Verilog."""
+        """The inverse of `to_json`, without Verilog and with a word of weights."""
         streams = {k: Stream(**fields[k]) for k in ("input", "output")}
         stalls = {k: Stalls(**fields[k]) for k in ("input_stalls", "output_stalls")}
         taps = tuple(Stream(**tap) for tap in fields["taps"])
-        return cls(**{**fields, **streams, **stalls, "taps": taps, "verilog": ""})
+        weights = fields["weights"]
+        if weights is not None:
+            stalls_of_weights = Stalls(**weights["stalls"])
+            weights = Weights(**{**weights, "words": bytes(8), "stalls": stalls_of_weights})
+        others = {"taps": taps, "weights": weights, "verilog": ""}
+        return cls(**{**fields, **streams, **stalls, **others})
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,9 @@ def _simulate(job, arrays, build_dir, cache_dir, simulator, progress, waves) -> 
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)
     (run / "job.json").write_text(json.dumps(job.to_json()))
+    if job.weights is not None:  # each word from its highest byte on, as `sim.beats` has it
+        words = np.frombuffer(job.weights.words, "<u8").astype(">u8")
+        (run / "weights.beats").write_bytes(words.tobytes())
     for index, array in enumerate(arrays):
         np.save(run / f"{index}.npy", array)
     with (

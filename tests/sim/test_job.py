@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from sim.job import Job, SimulationMismatch, Stalls, Stream
+from sim.job import Job, SimulationMismatch, Stalls, Stream, Weights
 from sw.errors import PopstreamError
 
 STREAM = Stream("a", lanes=3, width=2, elements=7)
@@ -49,6 +49,20 @@ def test_json():
     )
     assert [stream.name for stream in job.streams] == ["a", "c", "b"]
     assert Job.from_json(json.loads(json.dumps(job.to_json()))) == replace(job, verilog="")
+
+
+def test_json_leaves_the_words_of_weights_out():
+    weights = Weights(b"12345678" * 3, port="w", stalls=Stalls(0.3, 0.2))
+    job = Job(verilog="", top="top", input=STREAM, output=replace(STREAM, name="b"))
+    job = replace(job, weights=weights)
+    read = Job.from_json(json.loads(json.dumps(job.to_json())))
+    assert read == replace(job, weights=replace(weights, words=bytes(8)))
+
+
+@pytest.mark.parametrize("count", [0, 12])
+def test_weights_are_whole_words(count):
+    with pytest.raises(ValueError, match=f"weights must be whole words of 8 bytes, not {count} b"):
+        Weights(bytes(count))
 
 
 def test_names_must_differ():
