@@ -32,6 +32,10 @@ ROWS_HELD, ROM_CYCLES = 4, 2
 # Cycles from the request of a batch's last score to its first one's being offered.
 SCORE_CYCLES = 3
 
+# Register levels in the popcount, at most: when starts are loaded over older ones, the sums that
+# start from these must have begun.
+MOST_STAGES = 4
+
 # Cycles from one tile's start to the next one's, at least: a sum is read again when it is written.
 SHORTEST_TILE = 3
 
@@ -132,7 +136,7 @@ class EnginePlan:
     row_words : int
         64-bit words of a row.
     stages : int
-        Register levels inside the popcount.
+        Register levels inside the popcount, in 0..4.
     steps : tuple of Step
     """
 
@@ -269,6 +273,8 @@ def plan_engine(
     ):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
+    if not 0 <= stages <= MOST_STAGES:
+        raise ValueError(f"stages must be in 0..{MOST_STAGES}, not {stages}")
     columns = pe // simd
     if pe < 1 or pe % simd or columns & columns - 1:
         raise ValueError(f"pe must be simd ({simd}) times a power of two, not {pe}")

@@ -1,9 +1,17 @@
 import numpy as np
 import pytest
+from amaranth.back import verilog
 
+from hw.engine.engine import Engine
+from hw.engine.passes import tail
 from hw.engine.plan import plan_engine
+from hw.engine.testbench import job_for
+from sim.runner import simulate
+from sim.tools import find_simulator
 from sw import golden
+from sw.errors import MissingTool
 from sw.network import Argmax, Conv, Dense, Input, Network, Pool
+from sw.shapes import random_network
 
 
 class Chain:
@@ -55,10 +63,10 @@ CONVS = (
 )
 # Odd strides and paddings, windows of pools that overlap, windows larger than the image.
 STRIDES = (
-    Chain((9, 7, 5), 1)
+    Chain((7, 5, 5), 1)
     .conv(6, (2, 3), stride=(2, 1), padding=(1, 0, 2, 1))
     .pool((3, 2), (1, 2))
-    .conv(9, (4, 2), stride=(1, 3), padding=(3, 2, 1, 0))
+    .conv(9, (4, 2), stride=(1, 3), padding=(3, 1, 1, 0))
     .conv(3, (1, 1), stride=(2, 1))
     .dense(11, bits=False)
     .add(Argmax)
@@ -123,23 +131,23 @@ def expected(network, images):
 def test_results_and_cycles(name, engine_run):
     network, options = CASES[name]
     plan = plan_engine(network, **options)
-    images = frames(network, plan, 4)
+    images = frames(network, plan, 3)
     run = engine_run(network, plan, images)
     assert run.outputs == expected(network, images)
 
-    first = run.o_cycles[:: len(run.outputs) // 4]
-    assert np.diff(first).tolist()[1:] == [plan.timing.per_batch] * 2
+    first = run.o_cycles[:: len(run.outputs) // 3]
+    assert first[2] - first[1] == plan.timing.per_batch
     if not isinstance(network.output, Argmax):
         assert first[0] == plan.timing.latency
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", CASES)
 def test_results_under_stalls(name, seed, engine_run):
     network, options = CASES[name]
     plan = plan_engine(network, **options)
-    images = frames(network, plan, 3, seed)
-    stalls = ((0.5, 0.1, 0.9), (0, 0.8, 0), (0.9, 0.4, 0.5))[seed]
+    images = frames(network, plan, 2, seed)
+    stalls = ((0.5, 0.1, 0.9), (0, 0.8, 0.5))[seed]
     run = engine_run(network, plan, images, stalls=stalls, seed=seed)
     assert run.outputs == expected(network, images)
 
@@ -151,3 +159,19 @@ def test_a_stalled_output_stops_the_engine(engine_run):
     images = frames(network, plan, 5)
     run = engine_run(network, plan, images, stalls=(0, 0, 0.99), timeout=20_000)
     assert run.outputs == expected(network, images)
+
+
+def test_verilog_with_resets_and_stalls(tmp_path):
+    """On the simulator that full-size networks are run on: bit-exact, and exactly the cycles."""
+    try:
+        find_simulator()
+    except MissingTool as error:
+        pytest.skip(str(error))
+    network = tail(random_network("bvgg16", 1 / 16), "conv0")
+    plan = plan_engine(network, simd=4, pe=8, batch=2, depth=64, resident=["conv2", "scores"])
+    engine = Engine(network=network, plan=plan)
+    text = verilog.convert(engine, name="engine", emit_src=False)
+    images = frames(network, plan, 2)
+    job, batches, answers = job_for(network, plan, images, text)
+    result = simulate(job, batches, answers, tmp_path)
+    assert result.cycles_per_frame == plan.timing.per_batch
