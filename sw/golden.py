@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Dense, Layer, Network, Node, Pool, Type
-from sw.packed import Weights, Windows, pack, unpack
+from sw.packed import Limits, Weights, Windows, pack, unpack
 
 __all__ = ["matches", "predict", "trace"]
 
@@ -95,6 +95,8 @@ class _Ready:
         self.work = int(np.prod(self.shape)) * self.weights.words.shape[1] * taken.width
         if node.levels:
             self._make_thresholds()
+        if self.by_pixel:
+            self._make_places()
 
     def _make_thresholds(self) -> None:
         """Thresholds as (classes, neurons, levels), and the class of each output position."""
@@ -105,6 +107,24 @@ class _Ready:
             rows, columns = node.classes(*self.taken.shape[:2])
             self.classes = rows[:, None] * thresholds.shape[1] + columns
         self.thresholds = thresholds.reshape(-1, *thresholds.shape[-2:])
+        if node.levels == 1:
+            self.limits = Limits(self.most - self.thresholds[..., 0])
+
+    def _make_places(self) -> None:
+        """Of a padded image of words, where windows begin and where their words are from there."""
+        node, (height, width, _) = self.node, self.taken.shape
+        top, bottom, left, right = node.padding
+        shape = (height + top + bottom, width + left + right, -(-node.channels // 64))
+        self.size = int(np.prod(shape))
+        place = np.arange(self.size).reshape(1, *shape)
+        at = _windows(place, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)[0]
+        self.starts, self.taps = at[..., 0, 0, 0].ravel(), at[0, 0].ravel()
+        self.fills = _planes(self._fill(), self.taken.width)
+
+    def _fill(self) -> np.ndarray:
+        """u of the padding, (channels,)."""
+        fill = self.node.fill - self.taken.low
+        return np.broadcast_to(fill, self.node.channels).astype(np.uint8)
 
     def _elements(self, x) -> np.ndarray:
         """u in 0..2^k-1, uint8."""
@@ -118,28 +138,23 @@ class _Ready:
             if isinstance(x, _Bits) and (x.words.ndim == 2 or x.last % 64 == 0):
                 return _rows(x.words.reshape(1, frames, -1))
             return _rows(_planes(self._elements(x).reshape(frames, -1), bits))
-        fill = np.broadcast_to(node.fill - self.taken.low, node.channels).astype(np.uint8)
         if not self.by_pixel:
-            u = _padded(node, self._elements(x), fill)
+            u = _padded(node, self._elements(x), self._fill())
             cut = _windows(u, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)
             return _rows(_planes(cut.reshape(-1, node.synapses), bits))
         planes = x.words[None] if isinstance(x, _Bits) else _planes(self._elements(x), bits)
         if any(node.padding):
-            fills = _planes(fill, bits)
-            planes = np.stack([_padded(node, *both) for both in zip(planes, fills, strict=True)])
-        frame = planes[0, 0]
-        place = np.arange(frame.size).reshape(1, *frame.shape)
-        at = _windows(place, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)[0]
-        starts = np.arange(frames)[:, None] * frame.size + at[..., 0, 0, 0].ravel()
-        return Windows(planes, starts.ravel(), at[0, 0].ravel())
+            both = zip(planes, self.fills, strict=True)
+            planes = np.concatenate([_padded(node, *each)[None] for each in both])
+        starts = self.starts + np.arange(frames)[:, None] * self.size
+        return Windows(planes, starts.ravel(), self.taps)
 
     def __call__(self, x, compiled: bool):
         windows = self.windows(x)
         frames = len(_array(x))
         if self.node.levels == 1:
-            limits = self.most - self.thresholds[..., 0]
             classes = np.tile(self.classes.ravel(), frames)
-            bits = self.weights.at_most(windows, limits, classes, compiled)
+            bits = self.weights.at_most(windows, self.limits, classes, compiled)
             return _Bits(bits.reshape(frames, *self.shape[:-1], -1), self.shape[-1])
         m = self.most - self.weights.differing(windows, compiled).reshape(frames, *self.shape)
         if not self.node.levels:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Weights", "Windows", "pack", "unpack"]
+__all__ = ["Limits", "Weights", "Windows", "pack", "unpack"]
 
 _GATHERED = 1 << 20  # words of windows at a time, so that numpy's working set stays in the cache
 
@@ -52,6 +52,23 @@ class Windows:
 
 
 @dataclass(frozen=True, eq=False)
+class Limits:
+    """How many bits may differ: array of int, (classes of windows, neurons)."""
+
+    numbers: np.ndarray
+
+    @cached_property
+    def padded(self) -> np.ndarray:
+        """For whole blocks of neurons; those that are not there are never reached."""
+        from sw.kernel import BLOCK
+
+        classes, neurons = self.numbers.shape
+        padded = np.full((classes, -(-neurons // BLOCK) * BLOCK), -1, np.int64)
+        padded[:, :neurons] = self.numbers
+        return padded
+
+
+@dataclass(frozen=True, eq=False)
 class Weights:
     """Packed weights (neurons, words of a window), and what differs from them."""
 
@@ -91,24 +108,21 @@ class Weights:
         return out
 
     def at_most(
-        self, x: Windows, limits: np.ndarray, classes: np.ndarray, compiled: bool
+        self, x: Windows, limits: Limits, classes: np.ndarray, compiled: bool
     ) -> np.ndarray:
-        """Whether no more bits differ than a limit, as packed bits: (windows, words).
+        """Whether no more bits differ than may, as packed bits: (windows, words).
 
         Parameters
         ----------
-        limits : array of int, (classes, neurons)
         classes : array of int64, (windows,)
             Which limits are a window's.
         """
         if not compiled:
-            return pack(self.differing(x, False) <= limits[classes])
-        from sw.kernel import BLOCK, count_bits
+            return pack(self.differing(x, False) <= limits.numbers[classes])
+        from sw.kernel import count_bits
 
-        padded = np.full((len(limits), -(-self.neurons // BLOCK) * BLOCK), -1, np.int64)
-        padded[:, : self.neurons] = limits
         out = np.zeros((len(x.starts), -(-self.neurons // 64) * 8), np.uint8)
-        count_bits(*_kernel(x), self.blocks, padded, classes, out)
+        count_bits(*_kernel(x), self.blocks, limits.padded, classes, out)
         return out.view("<u8").astype(np.uint64, copy=False)
 
 
