@@ -11,10 +11,10 @@ The metadata has one entry, `popstream`, a JSON object:
 
 Bits are stored as uint8, packed along the last axis in little-endian bit order, the rest of the
 last byte 0. Integers are int32. `samples.inputs` (uint8, or int8 where the network's input is
-signed) and `samples.labels` (uint8) are frames of the test set, so that a build can run real input
-where no data set is; `samples.answers` (int32) is what the network answers to them, so that a board
-can check itself where no golden model is. Nothing in the file can run code; a reader checks all of
-it and says what is wrong where.
+signed) and `samples.labels` (uint8, or int32 where there are over 256 classes) are frames of the
+test set, so that a build can run real input where no data set is; `samples.answers` (int32) is what
+the network answers to them, so that a board can check itself where no golden model is. Nothing in
+the file can run code; a reader checks all of it and says what is wrong where.
 """
 
 import hashlib
@@ -115,7 +115,7 @@ class Samples:
     Parameters
     ----------
     inputs : array of uint8 (int8 where the input is signed), (k, *shape)
-    labels : array of uint8, (k,)
+    labels : array of uint8 (int32 where there are over 256 classes), (k,)
         What they show.
     answers : array of int32, (k, *shape of the network's output), or None
         What the network answers to them. None only until they are saved.
@@ -240,13 +240,16 @@ def _check_samples(samples: Samples, network: Network) -> None:
         raise ArtefactError(
             f"samples.inputs must be in {frame.low}..{frame.high}, not {wrong.flat[0]}"
         )
-    if labels.dtype != np.uint8 or labels.shape != inputs.shape[:1]:
-        raise ArtefactError(
-            f"samples.labels must be uint8 ({len(inputs)},), not {labels.dtype} {labels.shape}"
-        )
     classes = len(network.classes)
-    if classes and labels.size and labels.max() >= classes:
-        raise ArtefactError(f"samples.labels must be in 0..{classes - 1}, not {labels.max()}")
+    dtype = np.dtype(np.uint8 if classes <= 256 else np.int32)
+    if labels.dtype != dtype or labels.shape != inputs.shape[:1]:
+        raise ArtefactError(
+            f"samples.labels must be {dtype.name} ({len(inputs)},), "
+            f"not {labels.dtype} {labels.shape}"
+        )
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if classes and wrong.size:
+        raise ArtefactError(f"samples.labels must be in 0..{classes - 1}, not {wrong[0]}")
 
 
 def _check_answers(samples: Samples, network: Network) -> None:

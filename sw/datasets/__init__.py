@@ -4,6 +4,7 @@
 All but the first are read from the publishers' own files, DIR/mnist/train-images-idx3-ubyte.gz,
 DIR/cifar-10-batches-py/data_batch_1 and so on. DIR is the caller's choice, else the environment
 variable POPSTREAM_DATA, else the user's cache folder; files that are missing there are downloaded.
+What is too large for arrays is in `sw.datasets.imagenet`.
 
 Sources: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998;
 Y. LeCun, C. Cortes, C. Burges, "The MNIST database"; H. Xiao, K. Rasul, R. Vollgraf,

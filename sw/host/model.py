@@ -32,7 +32,7 @@ class Samples:
     Attributes
     ----------
     inputs : array of uint8 (int8 where they are signed), (k, *shape)
-    labels : array of uint8, (k,)
+    labels : array of uint8 (int32 where there are over 256 classes), (k,)
         What they show.
     answers : array of int32, (k, numbers), or None
         What the network answers to them; None in a file of an early version.
@@ -312,7 +312,7 @@ def _samples(found: dict, shape: tuple, low: int, high: int, classes: int) -> Sa
     inputs, labels, answers = (found[key] for key in _SAMPLES)
     count = inputs.shape[:1]
     _expect(inputs, "samples.inputs", "I8" if low < 0 else "U8", count + shape)
-    _expect(labels, "samples.labels", "U8", count)
+    _expect(labels, "samples.labels", "U8" if classes <= 256 else "I32", count)
     _in_range(inputs, low, high, "samples.inputs")
     if classes:
         _in_range(labels, 0, classes - 1, "samples.labels")

@@ -128,6 +128,30 @@ def test_scores_as_answers(tmp_path):
     assert host_model.load(path).samples.answers.shape == (0, 2)
 
 
+def test_many_classes(tmp_path):
+    """Labels over 255."""
+    weights = np.random.default_rng(0).integers(0, 2, (1000, 9))
+    nodes = (*small_network().nodes[:2], Dense("scores", ("bits",), weights))
+    network = Network((*nodes, Argmax("label", ("scores",))), map(str, range(1000)))
+    labels = np.array([0, 999, 256], np.int32)
+    samples = artefact.Samples(np.zeros((3, 3, 3), np.uint8), labels)
+    path = tmp_path / "m"
+    artefact.save(path, network, CARD, samples)
+    assert_same(path)
+    for wrong, message in (
+        (np.array([0, 1000, 1], np.int32), r"samples\.labels must be in 0\.\.999, not 1000"),
+        (np.array([0, -1, 1], np.int32), r"samples\.labels must be in 0\.\.999, not -1"),
+        (np.zeros(3, np.uint8), r"samples\.labels must be int32 \(3,\), not uint8"),
+    ):
+        with pytest.raises(artefact.ArtefactError, match=message):
+            artefact.save(path, network, CARD, artefact.Samples(samples.inputs, wrong))
+        rewrite(
+            path, change_tensors=lambda each, wrong=wrong: each.update({"samples.labels": wrong})
+        )
+        with pytest.raises(PopstreamError, match=message):
+            host_model.load(path)
+
+
 def test_index_without_names(tmp_path, file):
     path = tmp_path / "m"
     artefact.save(path, Network(small_network().nodes), CARD, artefact.load(file).samples)
