@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sw.host.frames import frame_bytes
-from sw.host.registers import IDENTITY, MAGIC, VERSION
+from sw.host.registers import BATCHES, IDENTITY, MAGIC, VERSION
 
 __all__ = ["Identity"]
 
@@ -30,6 +30,12 @@ class Identity:
         The pipeline's clock.
     frame_cycles, latency_cycles : int
         As planned.
+    batch_frames : int
+        Frames that the pipeline takes as a batch, up to 65535; 0 where it takes them one by one.
+    weight_words : int
+        Words of 64 bits that it takes as weights for each batch; 0 where it has them.
+    weight_crc : int
+        CRC-32 of these words' bytes, as in zlib.
 
     Raises
     ------
@@ -46,6 +52,9 @@ class Identity:
     clock_hz: int
     frame_cycles: int
     latency_cycles: int
+    batch_frames: int = 0
+    weight_words: int = 0
+    weight_crc: int = 0
 
     def __post_init__(self):
         if len(bytes.fromhex(self.digest)) != 32:
@@ -55,6 +64,15 @@ class Identity:
                 f"A result is 1 or more numbers of 1..32 bits, not {self.result_elements} of "
                 f"{self.result_width}"
             )
+        if not 0 <= self.batch_frames < 1 << 16:
+            raise ValueError(f"Frames of a batch must be in 0..65535, not {self.batch_frames}")
+        if not 0 <= self.weight_words < 1 << 29 or not 0 <= self.weight_crc < 1 << 32:
+            raise ValueError(
+                f"Weights are up to 2**29-1 words with a CRC of 32 bits, not {self.weight_words} "
+                f"with {self.weight_crc:#x}"
+            )
+        if self.weight_words and not self.batch_frames:
+            raise ValueError("Weights are read for each batch, but there are no batches")
         frame_bytes(self.frame_elements, self.frame_bits)
 
     @property
@@ -73,7 +91,7 @@ class Identity:
         return self.result_elements * self.number_bytes
 
     def words(self) -> dict[str, int]:
-        """The value of each register of the map's identity section, by name."""
+        """The value of each constant register, by name."""
         digest = bytes.fromhex(self.digest)
         values = {
             "MAGIC": MAGIC,
@@ -90,4 +108,13 @@ class Identity:
         }
         for n in range(8):
             values[f"DIGEST_{n}"] = int.from_bytes(digest[4 * n : 4 * n + 4], "little")
-        return {register.name: values[register.name] for register in IDENTITY}
+        words = {register.name: values[register.name] for register in IDENTITY}
+        if self.batch_frames:
+            values = {
+                "BATCH_FRAMES": self.batch_frames,
+                "WEIGHT_WORDS": self.weight_words,
+                "WEIGHT_CRC": self.weight_crc,
+            }
+            constants = (register for register in BATCHES if register.access == "constant")
+            words |= {register.name: values[register.name] for register in constants}
+        return words

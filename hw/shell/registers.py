@@ -6,7 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from hw.shell.axi import LitePort, Response
 from hw.shell.identity import Identity
-from sw.host.registers import BYTES, COUNTERS, MAP, Register, register
+from sw.host.registers import (
+    BATCH_COUNTERS,
+    BATCHES,
+    BYTES,
+    COUNTERS,
+    MAP,
+    Register,
+    register,
+)
 
 __all__ = ["RegisterFile"]
 
@@ -37,7 +45,7 @@ def _select(words: dict[int, Value], number: Value) -> Value:
 
 
 class RegisterFile(wiring.Component):
-    """What a processor sees of the shell.
+    """What a processor sees of the shell; where the identity has no batches, without their section.
 
     Every access is answered with OKAY, for a bus error would end the program that asked: addresses
     without a register read as 0, and there, as in registers to read, a write changes nothing. Nor
@@ -59,7 +67,7 @@ class RegisterFile(wiring.Component):
     interrupt : Out(1)
         High, from a register, while an enabled event is set.
     source, destination, frames : Out(32), Out(32), Out(16)
-        As last written.
+        As last written; with batches also `weights`.
     start, reset : Out(1)
         High for a cycle after a 1 was written to them; `reset` has cleared EVENTS and ENABLE when
         it is over.
@@ -69,26 +77,30 @@ class RegisterFile(wiring.Component):
     done, failed : In(1)
         While high, set EVENTS.done and EVENTS.error, even while they are written to be cleared.
     counters : In(StructLayout)
-        The counters by their names in lower case, 32 bits each.
+        The counters by their names in lower case, 32 bits each; with batches theirs too.
     """
 
     def __init__(self, identity: Identity):
         if not isinstance(identity, Identity):
             raise TypeError(f"Identity must be an Identity, not {identity!r}")
         self._identity = identity
+        self._map, self._counters = MAP, (*COUNTERS, *BATCH_COUNTERS)
+        self._job = ("SOURCE", "DESTINATION", "FRAMES", "WEIGHTS")
+        if not identity.batch_frames:
+            self._map = [entry for entry in MAP if entry not in BATCHES]
+            self._counters, self._job = COUNTERS, self._job[:3]
         super().__init__(
             {
                 "bus": In(LitePort((BYTES - 1).bit_length())),
                 "interrupt": Out(1),
-                **{
-                    name.lower(): Out(_width(register(name)))
-                    for name in ("SOURCE", "DESTINATION", "FRAMES")
-                },
+                **{name.lower(): Out(_width(register(name))) for name in self._job},
                 **{field.name: Out(1) for field in register("CONTROL").fields},
                 **{field.name: In(field.width) for field in register("STATUS").fields},
                 "done": In(1),
                 "failed": In(1),
-                "counters": In(data.StructLayout({entry.name.lower(): 32 for entry in COUNTERS})),
+                "counters": In(
+                    data.StructLayout({entry.name.lower(): 32 for entry in self._counters})
+                ),
             }
         )
 
@@ -115,22 +127,18 @@ class RegisterFile(wiring.Component):
 
         written = {}
         whole = write & w.payload.strobes.all()
-        for entry in MAP:
+        for entry in self._map:
             if entry.access in ("write", "act"):
                 written[entry.name] = strobe = Signal(name=f"{entry.name.lower()}_written")
                 m.d.comb += strobe.eq(whole & (aw.payload.address[2:] == entry.address // 4))
 
         kept = {}
-        for entry in MAP:
+        for entry in self._map:
             if entry.access == "write":
                 kept[entry.name] = word = Signal(_width(entry), name=entry.name.lower())
                 with m.If(written[entry.name]):
                     m.d.sync += word.eq(w.payload.data)
-        m.d.comb += [
-            self.source.eq(kept["SOURCE"]),
-            self.destination.eq(kept["DESTINATION"]),
-            self.frames.eq(kept["FRAMES"]),
-        ]
+        m.d.comb += [getattr(self, name.lower()).eq(kept[name]) for name in self._job]
 
         for field in register("CONTROL").fields:
             bit = w.payload.data[field.low]
@@ -154,11 +162,11 @@ class RegisterFile(wiring.Component):
             "CONTROL": Const(0),
             "STATUS": _word(register("STATUS"), status | {"busy": busy}),
             "EVENTS": events,
-            **{entry.name: self.counters[entry.name.lower()] for entry in COUNTERS},
+            **{entry.name: self.counters[entry.name.lower()] for entry in self._counters},
         }
         m.d.comb += [ar.ready.eq(~r.valid), r.payload.response.eq(Response.OKAY.value)]
         number = ar.payload.address[2:]
-        at = {entry.address // 4: words[entry.name] for entry in MAP}
+        at = {entry.address // 4: words[entry.name] for entry in self._map}
         with m.If(ar.valid & ar.ready):
             m.d.sync += r.valid.eq(1)
             with m.Switch(number):

@@ -4,7 +4,8 @@
 
 prints it as doc/registers.md. Registers are 32-bit words, little-endian. The `IDENTITY` and
 `COUNTERS` sections are also what the serial link answers to the commands of these names, word after
-word in the order of their addresses.
+word in the order of their addresses. The `BATCHES` section is there only where frames are worked on
+in batches; elsewhere it reads as 0, as whatever is not listed does.
 """
 
 import enum
@@ -12,6 +13,8 @@ import sys
 from dataclasses import dataclass
 
 __all__ = [
+    "BATCHES",
+    "BATCH_COUNTERS",
     "BYTES",
     "CONTROL",
     "COUNTERS",
@@ -103,6 +106,10 @@ class Cause(enum.IntEnum):
     WRITE_DECODE = 4
     UNALIGNED = 5
     OVERRUN = 6
+    WEIGHTS_SLAVE = 7
+    WEIGHTS_DECODE = 8
+    WEIGHTS_STARVED = 9
+    NO_WEIGHTS = 10
 
     @property
     def text(self) -> str:
@@ -116,8 +123,12 @@ _CAUSES = {
     Cause.READ_DECODE: "a read reached no memory (DECERR)",
     Cause.WRITE_SLAVE: "the memory answered a write with SLVERR",
     Cause.WRITE_DECODE: "a write reached no memory (DECERR)",
-    Cause.UNALIGNED: "the source or the destination of a job is not a multiple of 8",
+    Cause.UNALIGNED: "an address of a job is not a multiple of 8",
     Cause.OVERRUN: "a job was started while the queue was full",
+    Cause.WEIGHTS_SLAVE: "the memory answered a read of weights with SLVERR",
+    Cause.WEIGHTS_DECODE: "a read of weights reached no memory (DECERR)",
+    Cause.WEIGHTS_STARVED: "the memory did not answer a read of weights for far too long",
+    Cause.NO_WEIGHTS: "a job was started without an address of the weights",
 }
 
 
@@ -157,7 +168,7 @@ CONTROL = _section(
         "act",
         "what to do",
         (
-            Field("start", 0, 1, "queue the job in `SOURCE`, `DESTINATION` and `FRAMES`"),
+            Field("start", 0, 1, "queue the job in `SOURCE`, `DESTINATION`, `FRAMES` (`WEIGHTS`)"),
             Field("reset", 1, 1, "give up all jobs: bursts in flight end, then all is as new"),
         ),
     ),
@@ -189,7 +200,12 @@ CONTROL = _section(
     ),
     ("SOURCE", "write", "address of the frames, a multiple of 8; they follow each other closely"),
     ("DESTINATION", "write", "address of the results, a multiple of 8; likewise"),
-    ("FRAMES", "write", "frames of the job, 0..65535", (Field("frames", 0, 16, "how many"),)),
+    (
+        "FRAMES",
+        "write",
+        "frames of the job, or batches where `BATCH_FRAMES` is not 0",
+        (Field("frames", 0, 16, "how many, 0..65535"),),
+    ),
 )
 
 COUNTERS = _section(
@@ -202,7 +218,18 @@ COUNTERS = _section(
     ("REJECTED", "read", "packets that the serial link did not take: CRC, length, no room"),
 )
 
-MAP = (*IDENTITY, *CONTROL, *COUNTERS)
+BATCHES = _section(
+    0xE0,
+    ("BATCH_FRAMES", "constant", "frames of a batch; `FRAMES` of a job counts these"),
+    ("WEIGHT_WORDS", "constant", "words of 8 bytes that each batch reads as weights; 0: none"),
+    ("WEIGHT_CRC", "constant", "CRC-32 of these bytes, as in zlib"),
+    ("WEIGHTS", "write", "address of the weights, a multiple of 8; 0 is none, and refused"),
+    ("WORDS_READ", "read", "words of weights that the pipeline has taken"),
+    ("STALLS_WEIGHTS", "read", "cycles in which the pipeline, busy, waited for weights"),
+)
+BATCH_COUNTERS = tuple(entry for entry in BATCHES if entry.access == "read")
+
+MAP = (*IDENTITY, *CONTROL, *COUNTERS, *BATCHES)
 
 _BY_NAME = {register.name: register for register in MAP}
 
@@ -221,10 +248,17 @@ def document() -> str:
         "wrap around, and start from 0 at `CONTROL.reset`.",
         "",
     ]
-    for title, section in (("Identity", IDENTITY), ("Control", CONTROL), ("Counters", COUNTERS)):
+    only = "Only where frames are worked on in batches; elsewhere these read as 0."
+    for title, section, intro in (
+        ("Identity", IDENTITY, ()),
+        ("Control", CONTROL, ()),
+        ("Counters", COUNTERS, ()),
+        ("Batches", BATCHES, (only, "")),
+    ):
         lines += [
             f"## {title}",
             "",
+            *intro,
             "| address | name | bits | access | what |",
             "|---|---|---|---|---|",
         ]

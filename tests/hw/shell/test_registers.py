@@ -2,13 +2,14 @@
 """hw.shell.registers against the table that it is made from."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from amaranth.sim import Simulator
 
 from hw.shell.identity import Identity
 from hw.shell.registers import RegisterFile
-from sw.host.registers import BYTES, COUNTERS, MAP, register
+from sw.host.registers import BATCH_COUNTERS, BATCHES, BYTES, COUNTERS, MAP, register
 
 IDENTITY = Identity(
     digest=bytes(range(0x81, 0xA1)).hex(),
@@ -21,7 +22,9 @@ IDENTITY = Identity(
     frame_cycles=123,
     latency_cycles=4567,
 )
+BATCHED = replace(IDENTITY, batch_frames=48, weight_words=234_567, weight_crc=0xFEDCBA98)
 COUNTED = {entry.name.lower(): 0x01234567 * (n + 3) for n, entry in enumerate(COUNTERS)}
+COUNTED_BATCHED = COUNTED | {entry.name.lower(): 0x89ABCDEF for entry in BATCH_COUNTERS}
 STATUS = {"busy": 1, "error": 0, "queued": 0b1010, "cause": 0b0101}
 ALL = 0b1111
 
@@ -65,9 +68,9 @@ class Bus:
         assert (await self.b.receive()).response == 0
 
 
-def simulate(*testbenches):
+def simulate(*testbenches, about=IDENTITY):
     """Runs testbenches that take (ctx, dut) on one register file."""
-    dut = RegisterFile(IDENTITY)
+    dut = RegisterFile(about)
     sim = Simulator(dut)
     sim.add_clock(1e-8)
     for testbench in testbenches:
@@ -87,27 +90,34 @@ def mask(entry):
     return sum(field.mask for field in entry.fields) if entry.fields else 0xFFFFFFFF
 
 
-def expected(entry, kept):
+def entries_of(about):
+    """The registers that there are, by address."""
+    return {entry.address: entry for entry in MAP if about.batch_frames or entry not in BATCHES}
+
+
+def expected(entry, kept, about=IDENTITY):
     """What a read of a register gives, if only `kept` was written and nothing has happened."""
     if entry.access == "constant":
-        return IDENTITY.words()[entry.name]
+        return about.words()[entry.name]
     if entry.access == "write":
         return kept.get(entry.name, 0) & mask(entry)
     if entry.name == "STATUS":
         return sum(STATUS[field.name] << field.low for field in entry.fields)
-    return COUNTED.get(entry.name.lower(), 0)
+    return COUNTED_BATCHED.get(entry.name.lower(), 0)
 
 
 def drive_inputs(ctx, dut):
-    ctx.set(dut.counters, COUNTED)
+    batched = dut.identity.batch_frames
+    ctx.set(dut.counters, COUNTED_BATCHED if batched else COUNTED)
     for name, value in STATUS.items():
         ctx.set(getattr(dut, name), value)
 
 
+@pytest.mark.parametrize("about", [IDENTITY, BATCHED], ids=["frames", "batches"])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_every_address_is_what_the_table_says(channel, stall):
+def test_every_address_is_what_the_table_says(channel, stall, about):
     """All words of the map, those without a register too, before and after all ones are written."""
-    entries = {entry.address: entry for entry in MAP}
+    entries = entries_of(about)
 
     async def testbench(ctx, dut):
         bus = Bus(ctx, dut, channel, stall=stall)
@@ -115,43 +125,44 @@ def test_every_address_is_what_the_table_says(channel, stall):
         kept = {}
         for _ in range(2):
             for address in range(0, BYTES, 4):
-                want = expected(entries[address], kept) if address in entries else 0
+                want = expected(entries[address], kept, about) if address in entries else 0
                 assert await bus.read(address) == want, hex(address)
             for address in range(0, BYTES, 4):
                 if address != register("CONTROL").address:  # that would reset ENABLE
                     await bus.write(address, 0xFFFFFFFF)
             kept = {entry.name: 0xFFFFFFFF for entry in MAP}
 
-    simulate(testbench)
+    simulate(testbench, about=about)
 
 
+@pytest.mark.parametrize("about", [IDENTITY, BATCHED], ids=["frames", "batches"])
 @pytest.mark.parametrize("seed", range(3))
-def test_random_accesses(channel, seed):
+def test_random_accesses(channel, seed, about):
     """Any address, any strobes, all channels stalling on their own: as the model says."""
     rng = random.Random(seed)
-    entries = {entry.address: entry for entry in MAP}
+    entries = entries_of(about)
     free = [address for address in range(0, BYTES, 4) if address not in entries]
-    written = [entry.address for entry in MAP if entry.access == "write"]
+    written = [address for address, entry in entries.items() if entry.access == "write"]
 
     async def testbench(ctx, dut):
         bus = Bus(ctx, dut, channel, stall=0.3, seed=100 * seed)
         drive_inputs(ctx, dut)
         kept = {}
         for _ in range(300):
-            address = rng.choice([*written, rng.choice(free), rng.choice(MAP).address])
+            address = rng.choice([*written, rng.choice(free), rng.choice([*entries])])
             if rng.random() < 0.5 and address != register("CONTROL").address:
                 data, strobes = rng.getrandbits(32), rng.choice([ALL, rng.randrange(ALL)])
                 await bus.write(address + rng.randrange(4), data, strobes)
                 if address in entries and strobes == ALL:
                     kept[entries[address].name] = data
             else:
-                want = expected(entries[address], kept) if address in entries else 0
+                want = expected(entries[address], kept, about) if address in entries else 0
                 assert await bus.read(address + rng.randrange(4)) == want, hex(address)
-        for name in ("SOURCE", "DESTINATION", "FRAMES"):
+        for name in ("SOURCE", "DESTINATION", "FRAMES", "WEIGHTS")[: 4 if about is BATCHED else 3]:
             want = expected(register(name), kept)
             assert ctx.get(getattr(dut, name.lower())) == want, name
 
-    simulate(testbench)
+    simulate(testbench, about=about)
 
 
 @pytest.mark.parametrize("strobes", range(ALL))

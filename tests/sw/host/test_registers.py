@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from sw.host.registers import BYTES, CONTROL, COUNTERS, IDENTITY, MAP, Cause, document, register
+from sw.host.registers import (
+    BATCHES,
+    BYTES,
+    CONTROL,
+    COUNTERS,
+    IDENTITY,
+    MAP,
+    Cause,
+    document,
+    register,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,7 +50,7 @@ def test_addresses_are_words_of_the_map_and_names_are_unique():
     assert len({entry.name for entry in MAP}) == len(MAP)
 
 
-@pytest.mark.parametrize("section", [IDENTITY, CONTROL, COUNTERS])
+@pytest.mark.parametrize("section", [IDENTITY, CONTROL, COUNTERS, BATCHES])
 def test_sections_have_no_gap(section):
     """The serial link answers with a section's words one after the other."""
     first = section[0].address
@@ -61,6 +71,7 @@ def test_access_is_one_of_four():
     assert all(entry.access == "constant" for entry in IDENTITY)
     assert {entry.access for entry in CONTROL} == {"act", "read", "write"}
     assert all(entry.access == "read" for entry in COUNTERS)
+    assert {entry.access for entry in BATCHES} == {"constant", "read", "write"}
 
 
 def test_cause_fits_its_field():
