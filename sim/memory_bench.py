@@ -2,7 +2,8 @@
 
 A case is what its seed says: where the buffers are, what stalls, which beat is answered by an
 error, when a reset comes. Whatever happens, nothing hangs, no byte outside the destinations
-changes, results of jobs that are done are right, and after a reset the next job is.
+changes, results of jobs that are done are right, and after a reset the next job is. Weights, where
+a shell takes them, come from the same memory through a port of their own.
 
 The memory answers reads and writes each in their order, but independently of each other.
 """
@@ -13,7 +14,7 @@ import random
 import warnings
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cocotb
@@ -21,11 +22,18 @@ from cocotb.clock import Clock
 from cocotb.triggers import Event, First, Timer
 from cocotb.utils import get_sim_time
 
-from sw.host.registers import COUNTERS, QUEUE, Cause, register
+from sw.host.registers import BATCH_COUNTERS, COUNTERS, QUEUE, Cause, register
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
-    from cocotbext.axi import AxiBus, AxiMaster, AxiResp, AxiSlave
+    from cocotbext.axi import (
+        AxiBus,
+        AxiMaster,
+        AxiReadBus,
+        AxiResp,
+        AxiSlave,
+        AxiSlaveRead,
+    )
 
 __all__ = ["cases", "rate"]
 
@@ -34,7 +42,7 @@ warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"cocotbex
 
 STEPS = 2  # of simulated time to a clock cycle
 RESET_CYCLES = 4
-PATIENCE_CYCLES = 20_000
+PATIENCE_CYCLES = 50_000
 QUIET_CYCLES = 40  # after the end nothing moves for so long
 WINDOW = 48 << 10  # bytes of memory
 PAGES = (1 << 20) - WINDOW // 4096  # at which it can begin
@@ -56,11 +64,12 @@ async def cycles(count: int) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """Frames to read at one address and results to write at another."""
+    """Frames, or batches, to read at one address and results to write at another."""
 
     source: int
     destination: int
     frames: int
+    weights: int = 0
 
 
 class Memory:
@@ -148,33 +157,46 @@ class Shell:
             getattr(dut, f"{name}_{signal}") for signal in ("busy", "error", "interrupt", "broken")
         )
         self.memory = Memory()
+        self.unit_bytes = about["frame_bytes"] * about["batch"]  # what a job counts
         processor = AxiBus.from_prefix(dut, f"{name}_gp")
         self.processor = AxiMaster(processor, dut.clk, dut.rst, max_burst_len=16)
         port = AxiBus.from_prefix(dut, f"{name}_hp")
         self.port = AxiSlave(port, dut.clk, dut.rst, target=self.memory)
-        self.stalls, self._stalled = {}, Event()
-        cocotb.start_soon(self._stall())
+        self.channels = self._channels(self.port)
         self.reads = Answers(self.port.read_if.r_channel, "rresp")
         self.writes = Answers(self.port.write_if.b_channel, "bresp")
+        self.answers = [self.reads, self.writes]
+        if about["words"]:
+            port = AxiReadBus.from_prefix(dut, f"{name}_hp2")
+            weights = AxiSlaveRead(port, dut.clk, dut.rst, target=self.memory)
+            self.channels |= {"weights_ar": weights.ar_channel, "weights_r": weights.r_channel}
+            self.weights = Answers(weights.r_channel, "rresp")
+            self.answers.append(self.weights)
+        self.stalls, self._stalled = {}, Event()
+        cocotb.start_soon(self._stall())
 
-    def channel(self, side, name: str):
-        """A channel of the processor or of the memory's port."""
-        return getattr(side.read_if if name in ("ar", "r") else side.write_if, f"{name}_channel")
+    def _channels(self, side) -> dict:
+        """The channels of the processor or of the memory's port, by name."""
+        sides = {name: side.read_if if name in ("ar", "r") else side.write_if for name in CHANNELS}
+        return {name: getattr(each, f"{name}_channel") for name, each in sides.items()}
 
     def stall(self, rng: random.Random, chances: list[float]) -> None:
         """Holds channels back at random, each with a chance of these, from now on."""
         self.stalls.clear()
-        for side in (self.processor, self.port):
-            for name in CHANNELS:
-                channel = self.channel(side, name)
-                channel.pause = False
-                if chance := rng.choice(chances):
-                    self.stalls[channel] = _pauses(random.Random(rng.random()), chance)
+        for channel in (*self._channels(self.processor).values(), *self.channels.values()):
+            channel.pause = False
+            if chance := rng.choice(chances):
+                self.stalls[channel] = _pauses(random.Random(rng.random()), chance)
         self._stalled.set()
+
+    def expect(self, latency: int) -> None:
+        """Right answers of the memory, so many cycles late, from now on."""
+        for each in self.answers:
+            each.expect(latency, {})
 
     def block(self, name: str):
         """Holds a channel of the memory back until its `pause` is cleared."""
-        channel = self.channel(self.port, name)
+        channel = self.channels[name]
         self.stalls.pop(channel, None)
         channel.pause = True
         return channel
@@ -210,12 +232,17 @@ class Shell:
 
     async def counters(self) -> dict[str, int]:
         """All counters, by name."""
-        values = await self.read(COUNTERS[0].name, len(COUNTERS))
-        return dict(zip((entry.name for entry in COUNTERS), values, strict=True))
+        counted = {}
+        for section in (COUNTERS, BATCH_COUNTERS):
+            values = await self.read(section[0].name, len(section))
+            counted |= zip((entry.name for entry in section), values, strict=True)
+        return counted
 
     async def start(self, job: Job) -> None:
         """Queues a job."""
         await self.write("SOURCE", job.source, job.destination, job.frames)
+        if self.about["words"]:
+            await self.write("WEIGHTS", job.weights)
         await self.write("CONTROL", START)
 
     async def ended(self) -> None:
@@ -224,23 +251,28 @@ class Shell:
         if self.busy.value:
             await First(self.busy.falling_edge, Timer(STEPS * PATIENCE_CYCLES, "step"))
         assert not self.busy.value, "the shell hangs"
-        before = self.reads.count, self.writes.count
+        before = [each.count for each in self.answers]
         await cycles(QUIET_CYCLES)
         assert not self.busy.value, "the shell is busy again"
-        assert (self.reads.count, self.writes.count) == before, "something moves after the end"
-        assert self.reads.idle and self.writes.idle, "something is not answered"
-        for name in ("ar", "aw", "w"):
-            assert self.channel(self.port, name).empty(), f"there is too much on {name}"
-        assert not self.broken.value, f"rules are broken: {int(self.broken.value):03b}"
+        after = [each.count for each in self.answers]
+        assert after == before, "something moves after the end"
+        assert all(each.idle for each in self.answers), "something is not answered"
+        for name, channel in self.channels.items():
+            if name not in ("r", "b", "weights_r"):
+                assert channel.empty(), f"there is too much on {name}"
+        assert not self.broken.value, f"rules are broken: {int(self.broken.value):04b}"
         assert not self.memory.strays, f"there is no memory at {self.memory.strays}"
 
     # What to expect
 
-    def results(self, frames: bytes) -> bytes:
+    def results(self, frames: bytes, weights: bytes) -> bytes:
         """What the pipeline answers to frames, as bytes; the test's design has the same formula."""
         about = self.about
         size, lanes, bits = about["frame_bytes"], about["lanes"], about["bits"]
-        answers = b""
+        answers, of_weights = b"", 0
+        for at in range(0, len(weights), 8):
+            low, high = (int.from_bytes(weights[n : n + 4], "little") for n in (at, at + 4))
+            of_weights = (5 * of_weights + low + 3 * high) % (1 << 32)
         for start in range(0, len(frames), size):
             frame = frames[start : start + size]
             if bits == 1:
@@ -253,13 +285,14 @@ class Shell:
                 for lane, element in enumerate(elements[beat : beat + lanes]):
                     total += (2 * lane + 1) * element
             for number in range(about["numbers"]):
-                answer = (total + 37 * number) % (1 << about["width"])
+                answer = (total + of_weights + 37 * number) % (1 << about["width"])
                 answers += answer.to_bytes(about["number_bytes"], "little")
         return answers
 
     def result_bytes(self, frames: int) -> int:
-        """Bytes of the results of so many frames."""
-        return frames * self.about["numbers"] * self.about["number_bytes"]
+        """Bytes of the results of so many frames, or batches."""
+        about = self.about
+        return frames * about["batch"] * about["numbers"] * about["number_bytes"]
 
     def check_memory(self, before: bytes, jobs: list[Job], done: int) -> None:
         """Results of the jobs that are done; of others, what is there is right; nothing else."""
@@ -267,8 +300,9 @@ class Shell:
         expected, may = bytearray(before), bytearray(before)
         for number, job in enumerate(jobs):
             start = job.source - memory.base
-            frames = before[start : start + job.frames * self.about["frame_bytes"]]
-            answers = self.results(frames)
+            frames = before[start : start + job.frames * self.unit_bytes]
+            start = job.weights - memory.base
+            answers = self.results(frames, before[start : start + 8 * self.about["words"]])
             at = job.destination - memory.base
             (expected if number < done else may)[at : at + len(answers)] = answers
         for at, byte in enumerate(memory.data):
@@ -298,10 +332,12 @@ class Case:
     """
 
     KINDS = ("plain", "plain", "read", "write", "reset", "reset", "unaligned", "overrun")
+    WEIGHTS_KINDS = (*KINDS, "wrong_weights", "wrong_weights", "starved", "missing")
 
     def __init__(self, shell: Shell, seed: int) -> None:
         self.shell, self.rng = shell, random.Random(seed)
-        self.kind = self.KINDS[seed % len(self.KINDS)]
+        kinds = self.WEIGHTS_KINDS if shell.about["words"] else self.KINDS
+        self.kind = kinds[seed % len(kinds)]
 
     async def run(self) -> None:
         """All of it; leaves the shell as new."""
@@ -311,8 +347,7 @@ class Case:
         enable = rng.randrange(4)
         await shell.write("ENABLE", enable)
         jobs = self.fill()
-        shell.writes.expect(latency, {})
-        shell.reads.expect(latency, {})
+        shell.expect(latency)
         cause = await getattr(self, self.kind)(jobs, latency)
 
         await shell.ended()
@@ -322,7 +357,8 @@ class Case:
         assert status == {"busy": 0, "error": cause != 0, "queued": 0, "cause": cause}, status
         assert shell.error.value == (cause != 0)
         done = counters["JOBS_DONE"]
-        frames = sum(job.frames for job in jobs)
+        batches = sum(job.frames for job in jobs)
+        frames = batches * shell.about["batch"]
         if reset:
             assert not any(counters.values()) and not events, (counters, events)
             enable = 0  # by the reset
@@ -332,6 +368,7 @@ class Case:
         else:
             assert events == DONE and done == len(jobs), (events, done, len(jobs))
             assert counters["FRAMES_DONE"] == frames, counters
+            assert counters["WORDS_READ"] == batches * shell.about["words"], counters
         assert shell.interrupt.value == bool(events & enable)
         shell.check_memory(self.before, jobs, done)
 
@@ -351,8 +388,7 @@ class Case:
         await shell.write("EVENTS", DONE | ERROR)
         assert await shell.read("EVENTS") == [0] and not shell.interrupt.value
         (job,) = self.fill(jobs=1)
-        shell.reads.expect(0, {})
-        shell.writes.expect(0, {})
+        shell.expect(0)
         await shell.start(job)
         await shell.ended()
         assert await shell.read("EVENTS") == [DONE]
@@ -369,7 +405,7 @@ class Case:
             [0, (1 << 32) - WINDOW, 4096 * rng.randrange((1 << 20) - WINDOW // 4096)]
         )
         memory.data[:] = self.before = rng.randbytes(WINDOW)
-        end, made = 0, []
+        end, made = 8, []  # 0 is no address of weights
 
         def place(size: int) -> int:
             """Somewhere behind what has been placed, near a boundary or not."""
@@ -384,11 +420,13 @@ class Case:
 
         count = jobs or (1 if rng.random() < 0.3 else rng.randrange(1, QUEUE + 2))
         for _ in range(count):
-            most = max(1, 1000 // shell.about["frame_bytes"] // count)
+            most = max(1, 1000 // max(shell.unit_bytes, shell.about["words"]) // count)
             frames = rng.choice([0, 1, most, rng.randrange(most + 1)])
-            source = place(frames * shell.about["frame_bytes"])
+            source = place(frames * shell.unit_bytes)
             destination = place(shell.result_bytes(frames))
-            made.append(Job(memory.base + source, memory.base + destination, frames))
+            weights = place(8 * shell.about["words"])
+            places = (memory.base + each for each in (source, destination))
+            made.append(Job(*places, frames, memory.base + weights))
         assert end <= WINDOW, "the window is too small"
         return made
 
@@ -418,14 +456,48 @@ class Case:
 
     async def read(self, jobs: list[Job], latency: int) -> Cause:
         """Some beat is read with an error."""
-        size = self.shell.about["frame_bytes"]
-        beats = sum(-(-job.frames * size // 8) for job in jobs)
+        beats = sum(-(-job.frames * self.shell.unit_bytes // 8) for job in jobs)
         if not beats:
             return await self.plain(jobs, latency)
         response = self._error()
         self.shell.reads.expect(latency, {self.rng.randrange(beats): response})
         await self.start(jobs)
         return Cause.READ_SLAVE if response == AxiResp.SLVERR else Cause.READ_DECODE
+
+    async def wrong_weights(self, jobs: list[Job], latency: int) -> Cause:
+        """Some beat of the weights is read with an error, in whichever batch."""
+        shell = self.shell
+        beats = sum(job.frames for job in jobs) * shell.about["words"]
+        if not beats:
+            return await self.plain(jobs, latency)
+        response = self._error()
+        shell.weights.expect(latency, {self.rng.randrange(beats): response})
+        await self.start(jobs)
+        slave = response == AxiResp.SLVERR
+        return Cause.WEIGHTS_SLAVE if slave else Cause.WEIGHTS_DECODE
+
+    async def starved(self, jobs: list[Job], latency: int) -> Cause:
+        """No weights come for longer than the shell's patience; then the memory goes on."""
+        rng, shell = self.rng, self.shell
+        if not any(job.frames for job in jobs):
+            return await self.plain(jobs, latency)
+        channel = shell.block(rng.choice(["weights_ar", "weights_r"]))
+        await self.start(jobs)
+        deadline = now() + PATIENCE_CYCLES
+        while not (status := await shell.status())["cause"]:
+            assert now() < deadline, "the shell waits for ever"
+        await cycles(rng.randrange(100))
+        assert status["busy"] and not shell.error.value, "over, but the memory still owes words"
+        channel.pause = False
+        return Cause.WEIGHTS_STARVED
+
+    async def missing(self, jobs: list[Job], latency: int) -> Cause:
+        """The last job has no address of weights."""
+        last = jobs.pop()
+        await self.start(jobs)
+        await self.shell.start(replace(last, weights=0))
+        jobs.append(replace(last, frames=0))
+        return Cause.NO_WEIGHTS
 
     async def write(self, jobs: list[Job], latency: int) -> Cause:
         """Some burst is written with an error."""
@@ -442,7 +514,7 @@ class Case:
         rng, shell = self.rng, self.shell
         starting = cocotb.start_soon(self.start(jobs))
         await cycles(rng.randrange(20, 400))
-        blocked = rng.choice([None, *CHANNELS])
+        blocked = rng.choice([None, *shell.channels])
         if blocked:
             channel = shell.block(blocked)
             await cycles(rng.randrange(60))
@@ -455,14 +527,14 @@ class Case:
 
     async def unaligned(self, jobs: list[Job], latency: int) -> Cause:
         """The last job is not where it may be."""
-        wrong = [self.rng.randrange(8), self.rng.randrange(8)]
-        wrong[self.rng.randrange(2)] |= 1 << self.rng.randrange(3)
+        places = ["source", "destination"] + ["weights"] * bool(self.shell.about["words"])
+        wrong = {place: self.rng.randrange(8) for place in places}
+        wrong[self.rng.choice(places)] |= 1 << self.rng.randrange(3)
         last = jobs.pop()
         await self.start(jobs)
-        jobs.append(last)
-        bad = Job(last.source + wrong[0], last.destination + wrong[1], last.frames)
-        await self.shell.start(bad)
-        jobs[-1] = Job(last.source, last.destination, 0)
+        moved = {place: getattr(last, place) + by for place, by in wrong.items()}
+        await self.shell.start(replace(last, **moved))
+        jobs.append(replace(last, frames=0))
         return Cause.UNALIGNED
 
     async def overrun(self, jobs: list[Job], latency: int) -> Cause:
@@ -518,12 +590,11 @@ async def rate(dut) -> None:
     shells, config = await _setup(dut)
     measured = {}
     for shell in shells:
-        few, runs = max(8, 2048 // shell.about["frame_bytes"]), []
+        few, runs = max(8, 2048 // shell.unit_bytes), []
         shell.memory.data[:] = random.Random(1).randbytes(WINDOW)
         for count in (few, 3 * few):
-            shell.reads.expect(config["latency"], {})
-            shell.writes.expect(config["latency"], {})
-            await shell.start(Job(0, WINDOW // 2, count))
+            shell.expect(config["latency"])
+            await shell.start(Job(0, WINDOW // 2, count, WINDOW // 4))
             begin = now()
             await shell.busy.falling_edge
             spent = now() - begin

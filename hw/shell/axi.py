@@ -12,7 +12,15 @@ from amaranth.hdl import Const, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["BURST_BEATS", "LitePort", "MemoryPort", "ProcessorPort", "Response", "wires"]
+__all__ = [
+    "BURST_BEATS",
+    "LitePort",
+    "MemoryPort",
+    "ProcessorPort",
+    "ReadPort",
+    "Response",
+    "wires",
+]
 
 BURST_BEATS = 16  # the most that AXI3's four bits of length can say
 ID_WIDTH = 12  # of M_AXI_GP0
@@ -56,6 +64,20 @@ class MemoryPort(wiring.Signature):
                 {"r": {"data": 64, "response": 2, "last": 1}, "b": {"response": 2}},
             )
         )
+
+
+class ReadPort(wiring.Signature):
+    """A master of 64-bit memory that only reads: what a `MemoryPort` has for that.
+
+    Members
+    -------
+    ar : Out(stream of address (32 bits), length (4 bits, beats less one))
+    r : In(stream of data (64), response (2), last (1))
+    """
+
+    def __init__(self):
+        members = MemoryPort().members
+        super().__init__({name: members[name] for name in ("ar", "r")})
 
 
 class LitePort(wiring.Signature):
@@ -108,7 +130,7 @@ class ProcessorPort(wiring.Signature):
 
 # Our fields under the specification's names, after the channel's letters.
 _NAMES = {"address": "addr", "length": "len", "strobes": "strb", "response": "resp"}
-# What a MemoryPort leaves out. Cache: normal memory, bufferable, as UG585 wants of the HP ports'
+# What ports to memory leave out. Cache: normal memory, bufferable, as UG585 wants of the HP ports'
 # masters; size: 8 bytes; burst: INCR.
 _FIXED = {"id": (0, 6), "size": (3, 2), "burst": (1, 2), "lock": (0, 2), "cache": (3, 4)}
 _FIXED |= {"prot": (0, 3), "qos": (0, 4)}
@@ -125,23 +147,25 @@ def wires(port) -> dict[str, tuple[str, Value]]:
     Returns
     -------
     dict from name to (direction, value)
-        "o" where the master drives it, else "i". Of a `MemoryPort` this includes constants for what
-        it leaves out, its ID of 6 bits among them.
+        "o" where the master drives it, else "i". Of a `MemoryPort` or a `ReadPort` this includes
+        constants for what it leaves out, its ID of 6 bits among them.
     """
     found = {}
-    for channel in ("ar", "aw", "w", "r", "b"):
+    signature = port.signature
+    if isinstance(signature, wiring.FlippedSignature):
+        signature = signature.flip()
+    channels = [name for name in ("ar", "aw", "w", "r", "b") if name in signature.members]
+    for channel in channels:
         beats = getattr(port, channel)
         forth, back = ("o", "i") if channel in ("ar", "aw", "w") else ("i", "o")
         found[f"{channel}valid"] = forth, beats.valid
         found[f"{channel}ready"] = back, beats.ready
         for name, _ in beats.payload.shape():
             found[channel + _NAMES.get(name, name)] = forth, Value.cast(beats.payload[name])
-    signature = port.signature
-    if isinstance(signature, wiring.FlippedSignature):
-        signature = signature.flip()
-    if isinstance(signature, MemoryPort):
+    if isinstance(signature, (MemoryPort, ReadPort)):
         for channel in ("ar", "aw"):
-            for name, value in _FIXED.items():
-                found[channel + name] = "o", Const(*value)
-        found["wid"] = "o", Const(0, 6)
+            if channel in channels:
+                found |= {channel + name: ("o", Const(*fixed)) for name, fixed in _FIXED.items()}
+        if "w" in channels:
+            found["wid"] = "o", Const(0, 6)
     return found

@@ -1,17 +1,21 @@
 """The engine: a pipeline between a reader and a writer of memory, and the jobs that they do."""
 
+from functools import reduce
+from operator import and_
+
 from amaranth.hdl import Module, Mux, ResetInserter, Shape, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.cores.width_converter import WidthConverter
 from hw.shell.aligner import Aligner
-from hw.shell.axi import MemoryPort, Response
+from hw.shell.axi import MemoryPort, ReadPort, Response
 from hw.shell.identity import Identity
 from hw.shell.jobs import FRAMES_WIDTH, JobQueue
 from hw.shell.reader import Reader
+from hw.shell.weights import PATIENCE_CYCLES, WeightReader
 from hw.shell.writer import Writer
-from sw.host.registers import COUNTERS, Cause, register
+from sw.host.registers import BATCH_COUNTERS, COUNTERS, Cause, register
 
 __all__ = ["Engine"]
 
@@ -30,6 +34,10 @@ class Engine(wiring.Component):
     `error` is set: who sees it can reuse the buffers. Until a `reset`, which goes the same way,
     nothing runs.
 
+    Where the identity has batches, a job is so many of them: to the reader and the writer a batch
+    is what a frame is elsewhere. Where it has weights, a reader of their own gives all of them to
+    the pipeline for every batch, as early as they fit its buffer.
+
     About 950 LUT6 beside the pipeline, for 98 bytes a frame and a converter from 64 to 64 lanes;
     another converter of that frame takes up to 500 more.
 
@@ -37,15 +45,20 @@ class Engine(wiring.Component):
     ----------
     accelerator : Component
         Streams `i`, a frame as ArrayLayout(width, lanes) beats, and `o`, one unsigned class index a
-        frame, or its scores as ArrayLayout(width, lanes) beats.
+        frame, or its scores as ArrayLayout(width, lanes) beats. With weights also `weights`, words
+        of 64 bits.
     identity : Identity
         What it is; its `frame_cycles` decide how wide the aligner is.
+    patience_cycles : int
+        How long the pipeline may wait for a word of weights, as `WeightReader` has it.
 
     Members
     -------
     memory : Out(MemoryPort)
     source, destination, frames : In(32), In(32), In(16)
         The job that `start` begins. Addresses are multiples of 8.
+    weights_memory, weights : Out(ReadPort()), In(32)
+        Only with weights: where they are read, and their address in the job that `start` begins.
     start : In(1)
         Queues a job. Ignored while a reset or an error is being dealt with.
     reset : In(1)
@@ -55,7 +68,7 @@ class Engine(wiring.Component):
     done, failed : Out(1)
         High for a cycle when a job has ended well, and when `error` gets set.
     counters : Out(StructLayout)
-        The counters by their names in lower case, 32 bits each.
+        The counters by their names in lower case, 32 bits each; with batches theirs too.
 
     Raises
     ------
@@ -63,8 +76,15 @@ class Engine(wiring.Component):
         The accelerator's streams are not as the identity says.
     """
 
-    def __init__(self, accelerator: wiring.Component, identity: Identity):
+    def __init__(
+        self,
+        accelerator: wiring.Component,
+        identity: Identity,
+        *,
+        patience_cycles: int = PATIENCE_CYCLES,
+    ):
         self._accelerator, self._identity = accelerator, identity
+        self._patience_cycles = patience_cycles
         beats = accelerator.i.payload.shape()
         if beats.elem_shape != identity.frame_bits or beats.length > identity.frame_elements:
             raise ValueError(
@@ -80,6 +100,16 @@ class Engine(wiring.Component):
                 f"do not come {self._lanes} of {width} bits a beat"
             )
         self._width = width
+        weights = dict(accelerator.signature.members).get("weights")
+        if weights != (In(stream.Signature(64)) if identity.weight_words else None):
+            raise ValueError(
+                f"{identity.weight_words} words of weights a batch do not go to {weights}"
+            )
+        reads, counters = {}, COUNTERS
+        if identity.weight_words:
+            reads = {"weights_memory": Out(ReadPort()), "weights": In(32)}
+        if identity.batch_frames:
+            counters += BATCH_COUNTERS
         status = {field.name: Out(field.width) for field in register("STATUS").fields}
         super().__init__(
             {
@@ -87,12 +117,13 @@ class Engine(wiring.Component):
                 "source": In(32),
                 "destination": In(32),
                 "frames": In(FRAMES_WIDTH),
+                **reads,
                 "start": In(1),
                 "reset": In(1),
                 **status,
                 "done": Out(1),
                 "failed": Out(1),
-                "counters": Out(data.StructLayout({entry.name.lower(): 32 for entry in COUNTERS})),
+                "counters": Out(data.StructLayout({entry.name.lower(): 32 for entry in counters})),
             }
         )
 
@@ -103,13 +134,14 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         identity = self._identity
+        batch_frames = max(1, identity.batch_frames)
 
         # All that a job leaves traces in is reset together, from a register: no logic should delay
         # a net that goes everywhere.
         clear = Signal()
         clears = ResetInserter(clear)
 
-        queue = JobQueue()
+        queue = JobQueue(weights=bool(identity.weight_words))
         m.submodules.queue = clears(queue)
         m.d.comb += [
             queue.i.payload.source.eq(self.source),
@@ -118,8 +150,10 @@ class Engine(wiring.Component):
             self.queued.eq(queue.level),
         ]
 
-        reader = Reader(frame_bytes=identity.frame_bytes)
-        writer = Writer(number_bytes=identity.number_bytes, elements=identity.result_elements)
+        reader = Reader(frame_bytes=batch_frames * identity.frame_bytes)
+        writer = Writer(
+            number_bytes=identity.number_bytes, elements=batch_frames * identity.result_elements
+        )
         m.submodules.reader, m.submodules.writer = clears(reader), clears(writer)
         wiring.connect(m, queue.reads, reader.job)
         wiring.connect(m, queue.writes, writer.job)
@@ -131,14 +165,16 @@ class Engine(wiring.Component):
         frames, results = self._pipeline(m, clears)
         wiring.connect(m, reader.o, frames)
         wiring.connect(m, results, writer.i)
+        weights = self._weights(m, clears, queue) if identity.weight_words else None
+        parts = [reader, writer, *([weights] if weights else [])]
 
         halt = Signal()
         resetting = Signal()
         idle = Signal()  # that of the cycle before; what was not halted then has offered nothing
-        m.d.sync += idle.eq(reader.idle & writer.idle)
+        m.d.sync += idle.eq(reduce(and_, (part.idle for part in parts)))
         with m.If(self.reset):
             m.d.sync += resetting.eq(1)
-        m.d.comb += [reader.halt.eq(halt), writer.halt.eq(halt), self.done.eq(writer.done)]
+        m.d.comb += [*(part.halt.eq(halt) for part in parts), self.done.eq(writer.done)]
         with m.FSM() as fsm:
             with m.State("RUN"):
                 m.d.comb += halt.eq(self.reset | resetting)
@@ -146,10 +182,24 @@ class Engine(wiring.Component):
                     m.next = "DRAIN"
                 with m.Else():
                     unaligned = self.source[:3].any() | self.destination[:3].any()
-                    m.d.comb += queue.i.valid.eq(self.start & ~unaligned)
+                    refused, of_weights = unaligned, ()
+                    if weights:
+                        missing = self.weights == 0
+                        unaligned |= self.weights[:3].any()
+                        refused = unaligned | missing
+                        of_weights = (
+                            (self.start & missing, Cause.NO_WEIGHTS),
+                            (weights.starved, Cause.WEIGHTS_STARVED),
+                            (
+                                weights.failed,
+                                _cause(weights, Cause.WEIGHTS_SLAVE, Cause.WEIGHTS_DECODE),
+                            ),
+                        )
+                    m.d.comb += queue.i.valid.eq(self.start & ~refused)
                     for happens, cause in (
                         (queue.i.valid & ~queue.i.ready, Cause.OVERRUN),
                         (self.start & unaligned, Cause.UNALIGNED),
+                        *of_weights,
                         (writer.failed, _cause(writer, Cause.WRITE_SLAVE, Cause.WRITE_DECODE)),
                         (reader.failed, _cause(reader, Cause.READ_SLAVE, Cause.READ_DECODE)),
                     ):
@@ -189,13 +239,35 @@ class Engine(wiring.Component):
             "stalls_in": working & owed & pipeline.i.ready & ~pipeline.i.valid,
             "stalls_out": working & pipeline.o.valid & ~pipeline.o.ready,
         }
+        if weights:
+            owed_weights = Signal()
+            m.d.sync += owed_weights.eq(queue.weights.valid | ~weights.idle)
+            waits = pipeline.weights.ready & ~pipeline.weights.valid
+            counts["words_read"] = pipeline.weights.valid & pipeline.weights.ready
+            counts["stalls_weights"] = working & owed_weights & waits
         for name, happens in counts.items():
             happened = Signal(name=f"{name}_happened")
             m.d.sync += happened.eq(happens & ~halt)
+            amount = happened
+            if name == "frames_done" and batch_frames > 1:
+                amount = Mux(happened, batch_frames, 0)
             with m.If(~clear):
-                m.d.sync += self.counters[name].eq(self.counters[name] + happened)
+                m.d.sync += self.counters[name].eq(self.counters[name] + amount)
 
         return m
+
+    def _weights(self, m: Module, clears: ResetInserter, queue: JobQueue) -> WeightReader:
+        """What reads the pipeline's weights."""
+        words = self._identity.weight_words
+        reader = WeightReader(words=words, patience_cycles=self._patience_cycles)
+        m.submodules.weights = clears(reader)
+        wiring.connect(m, queue.weights, reader.job)
+        m.d.comb += queue.i.payload.weights.eq(self.weights)
+        for name in ("ar", "r"):
+            port = wiring.flipped(self.weights_memory)
+            wiring.connect(m, getattr(reader, name), getattr(port, name))
+        wiring.connect(m, reader.o, self._accelerator.weights)
+        return reader
 
     def _pipeline(self, m: Module, clears: ResetInserter):
         """Words of frames to numbers of results; returns the streams of both."""

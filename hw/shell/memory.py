@@ -4,11 +4,12 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.shell.axi import MemoryPort, ProcessorPort
+from hw.shell.axi import MemoryPort, ProcessorPort, ReadPort
 from hw.shell.bridge import ProcessorBridge
 from hw.shell.engine import Engine
 from hw.shell.identity import Identity
 from hw.shell.registers import RegisterFile
+from hw.shell.weights import PATIENCE_CYCLES
 
 __all__ = ["MemoryShell"]
 
@@ -22,6 +23,7 @@ class MemoryShell(wiring.Component):
     ----------
     accelerator : Component
     identity : Identity
+    patience_cycles : int
         As `Engine` has them.
 
     Members
@@ -29,6 +31,8 @@ class MemoryShell(wiring.Component):
     registers : In(ProcessorPort())
         Of `sw.host.registers`.
     memory : Out(MemoryPort())
+    weights_memory : Out(ReadPort())
+        Only where the identity has weights.
     interrupt : Out(1)
         High while an enabled event has happened.
     busy, error : Out(1)
@@ -40,12 +44,20 @@ class MemoryShell(wiring.Component):
         The accelerator's streams are not as the identity says.
     """
 
-    def __init__(self, accelerator: wiring.Component, identity: Identity):
-        self._engine = Engine(accelerator, identity)
+    def __init__(
+        self,
+        accelerator: wiring.Component,
+        identity: Identity,
+        *,
+        patience_cycles: int = PATIENCE_CYCLES,
+    ):
+        self._engine = Engine(accelerator, identity, patience_cycles=patience_cycles)
+        reads = {"weights_memory": Out(ReadPort())} if identity.weight_words else {}
         super().__init__(
             {
                 "registers": In(ProcessorPort()),
                 "memory": Out(MemoryPort()),
+                **reads,
                 "interrupt": Out(1),
                 "busy": Out(1),
                 "error": Out(1),
@@ -66,7 +78,11 @@ class MemoryShell(wiring.Component):
         wiring.connect(m, bridge.master, registers.bus)
         wiring.connect(m, engine.memory, wiring.flipped(self.memory))
 
-        for name in ("source", "destination", "frames", "start", "reset"):
+        told = ["source", "destination", "frames", "start", "reset"]
+        if self.identity.weight_words:
+            wiring.connect(m, engine.weights_memory, wiring.flipped(self.weights_memory))
+            told.append("weights")
+        for name in told:
             m.d.comb += getattr(engine, name).eq(getattr(registers, name))
         for name in ("busy", "error", "queued", "cause", "done", "failed", "counters"):
             m.d.comb += getattr(registers, name).eq(getattr(engine, name))

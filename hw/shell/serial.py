@@ -192,7 +192,7 @@ def stream_shapes(
     Raises
     ------
     PopstreamError
-        A frame or a result is longer than a packet.
+        A frame or a result is longer than a packet; or frames come in batches.
     ValueError
         They are not as the identity says.
     """
@@ -202,6 +202,11 @@ def stream_shapes(
                 f"a {what} of {size} bytes does not fit a packet of the serial link; at most "
                 f"{LONGEST} do"
             )
+    if identity.batch_frames:
+        raise PopstreamError(
+            "an accelerator of batches, or of weights from memory, cannot be behind a serial link; "
+            "build it with --shell zynq"
+        )
     frames, results = accelerator.i.payload.shape(), accelerator.o.payload.shape()
     bits = range(identity.frame_bits, identity.frame_bits + 1)
     return (

@@ -26,6 +26,8 @@ class SimulatedZynq(wiring.Component):
         The processor's port to the registers, wire by wire; its names are those of `wires`.
     hp_araddr, ... : Out or In
         The shell's port to the memory, likewise.
+    hp2_araddr, ... : Out or In
+        Its port for weights, likewise, where it has one.
     interrupt : Out(1)
     """
 
@@ -34,7 +36,10 @@ class SimulatedZynq(wiring.Component):
         self._wires = {}
         members = {"interrupt": Out(1)}
         # Which way a wire goes that the port's master drives: the processor is outside.
-        for prefix, port, way in (("gp", shell.registers, In), ("hp", shell.memory, Out)):
+        ports = [("gp", shell.registers, In), ("hp", shell.memory, Out)]
+        if "weights_memory" in shell.signature.members:
+            ports.append(("hp2", shell.weights_memory, Out))
+        for prefix, port, way in ports:
             for name, (driver, value) in wires(port).items():
                 self._wires[f"{prefix}_{name}"] = value
                 flow = way if driver == "o" else way.flip()

@@ -23,6 +23,10 @@ class ZynqTop(wiring.Component):
     from 0x4000_0000 to 0x7FFF_FFFF), S_AXI_HP0 serves the memory, the interrupt is IRQF2P[0].
     Pads of the processor alone (DDR, MIO, clock) are left to it.
 
+    Weights, if there are any, come through S_AXI_HP2. HP0 and HP1 share a port of the memory's
+    controller, HP2 and HP3 another one: so weights and frames need no arbiter of ours, and each
+    have a word a cycle until the memory itself binds.
+
     The first LED blinks about once a second while the clock runs, the second is on while the shell
     is busy, the third after an error, the fourth while an interrupt waits.
 
@@ -58,6 +62,14 @@ class ZynqTop(wiring.Component):
 
         m.submodules.shell = shell = self._shell
         fclk, reset_n, clk = Signal(4), Signal(4), Signal(attrs={"keep": 1}, name="pipeline_clk")
+        pins = {}
+        if shell.identity.weight_words:
+            pins = {
+                "i_SAXIHP2ACLK": clk,
+                "i_SAXIHP2RDISSUECAP1EN": Const(0),
+                **_pins("SAXIHP2", shell.weights_memory, processor="i"),
+                **{f"i_SAXIHP2{pin}": Const(0) for pin in ("AWVALID", "WVALID", "BREADY")},
+            }
         m.submodules.ps7 = Instance(
             "PS7",
             o_FCLKCLK=fclk,
@@ -69,6 +81,7 @@ class ZynqTop(wiring.Component):
             i_SAXIHP0RDISSUECAP1EN=Const(0),
             i_SAXIHP0WRISSUECAP1EN=Const(0),
             **_pins("SAXIHP0", shell.memory, processor="i"),
+            **pins,
         )
 
         m.submodules.bufg = Instance("BUFG", i_I=fclk[0], o_O=clk)

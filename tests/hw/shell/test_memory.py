@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from amaranth.back import verilog
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,8 +19,9 @@ from sim.compile import TIMESCALE, cocotb_runner, compile_design, log_end
 from sim.tools import find_simulator
 from sw.errors import MissingTool
 
-SEEDS = 560  # ten times each kind of case on each shell
+SEEDS = 880  # ten times each kind of case on each shell
 LATENCY = 30
+PATIENCE_CYCLES = 2048  # far longer than any stall here
 AXI4_WIDTHS = {"len": 8, "lock": 1, "size": 3}
 # Name, elements of a frame, bits of one, lanes, numbers of a result, its width and its lanes (0: an
 # index), and cycles of a frame.
@@ -32,6 +33,13 @@ SHELLS = {
     "bytes": (100, 8, 10, 1, 8, 0, 10),
     "image": (784, 8, 28, 10, 16, 1, 28),
     "nibbles": (21, 4, 4, 3, 20, 2, 6),
+}
+# And frames of a batch and words of weights.
+BATCHES = {
+    "alone": ((50, 8, 7, 1, 4, 0, 8), 1, 1),
+    "threes": ((100, 8, 10, 1, 8, 0, 10), 3, 37),
+    "streamed": ((21, 4, 4, 3, 20, 2, 6), 4, 300),
+    "resident": ((64, 1, 24, 1, 8, 0, 3), 5, 0),
 }
 
 
@@ -93,7 +101,57 @@ class Digest(wiring.Component):
         return m
 
 
-def identity(elements, bits, lanes, numbers, width, o_lanes, cycles):
+class Batched(wiring.Component):
+    """Stands in for a pipeline that takes batches, and weights for each.
+
+    When all frames and words of a batch are there, each frame is answered with its digest and one
+    of all words. Words are taken while frames are.
+    """
+
+    def __init__(self, shape, batch, words):
+        self._digest = Digest(*shape[:3], 1, 32, 0, shape[6])
+        self._batch, self._words = batch, words
+        _, _, _, self._numbers, width, self._o_lanes, _ = shape
+        result = data.ArrayLayout(width, self._o_lanes) if self._o_lanes else width
+        weights = {"weights": In(stream.Signature(64))} if words else {}
+        i = self._digest.signature.members["i"]
+        super().__init__({"i": i, **weights, "o": Out(stream.Signature(result))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.digest = digest = self._digest
+        wiring.connect(m, wiring.flipped(self.i), digest.i)
+        totals = Array(Signal(32, name=f"total_{n}") for n in range(self._batch))
+        frames, words = Signal(range(self._batch + 1)), Signal(range(self._words + 1))
+        all_frames, all_words = frames == self._batch, words == self._words
+        of_weights = Signal(32)
+        m.d.comb += digest.o.ready.eq(~all_frames)
+        with m.If(digest.o.valid & digest.o.ready):
+            m.d.sync += [totals[frames].eq(digest.o.payload), frames.eq(frames + 1)]
+        if self._words:
+            m.d.comb += self.weights.ready.eq(~all_words)
+            low, high = self.weights.payload[:32], self.weights.payload[32:]
+            with m.If(self.weights.valid & self.weights.ready):
+                m.d.sync += [of_weights.eq(5 * of_weights + low + 3 * high), words.eq(words + 1)]
+
+        lanes = max(1, self._o_lanes)
+        groups = -(-self._numbers // lanes)
+        frame, group = Signal(range(self._batch)), Signal(range(groups))
+        out = Value.cast(self.o.payload)
+        m.d.comb += self.o.valid.eq(all_frames & all_words)
+        for lane in range(lanes):
+            number = out.word_select(lane, len(out) // lanes)
+            m.d.comb += number.eq(totals[frame] + of_weights + 37 * (group * lanes + lane))
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += group.eq(group + 1)
+            with m.If(group == groups - 1):
+                m.d.sync += [group.eq(0), frame.eq(frame + 1)]
+                with m.If(frame == self._batch - 1):
+                    m.d.sync += [each.eq(0) for each in (frame, frames, words, of_weights)]
+        return m
+
+
+def identity(elements, bits, lanes, numbers, width, o_lanes, cycles, batch=0, words=0):
     return Identity(
         digest="5a" * 32,
         frame_elements=elements,
@@ -104,6 +162,8 @@ def identity(elements, bits, lanes, numbers, width, o_lanes, cycles):
         clock_hz=100_000_000,
         frame_cycles=cycles,
         latency_cycles=cycles + 1,
+        batch_frames=batch,
+        weight_words=words,
     )
 
 
@@ -116,7 +176,8 @@ class Watch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        for number, name in enumerate(("ar", "aw", "w")):
+        offers = [name for name in ("ar", "aw", "w") if name in self._port.signature.members]
+        for number, name in enumerate(offers):
             channel = getattr(self._port, name)
             payload = Value.cast(channel.payload)
             was, offered = Signal.like(payload), Signal()
@@ -137,10 +198,20 @@ class Shells(wiring.Component):
     def __init__(self):
         self.shells, self._wires, members = {}, {}, {}
         for name, shape in SHELLS.items():
-            shell = self.shells[name] = MemoryShell(Digest(*shape), identity(*shape))
+            self.shells[name] = MemoryShell(Digest(*shape), identity(*shape))
+        for name, (shape, *batch) in BATCHES.items():
+            about = identity(*shape, *batch)
+            self.shells[name] = MemoryShell(
+                Batched(shape, *batch), about, patience_cycles=PATIENCE_CYCLES
+            )
+        for name, shell in self.shells.items():
             members |= {f"{name}_{out}": Out(1) for out in ("busy", "error", "interrupt")}
-            members[f"{name}_broken"] = Out(3)
-            for prefix, port, way in (("gp", shell.registers, In), ("hp", shell.memory, Out)):
+            members[f"{name}_broken"] = Out(4)
+            ports = [("gp", shell.registers, In), ("hp", shell.memory, Out)]
+            if shell.identity.weight_words:
+                ports.append(("hp2", shell.weights_memory, Out))
+                members[f"{name}_hp2_rid"] = In(6)
+            for prefix, port, way in ports:
                 for wire, (driver, value) in wires(port).items():
                     flow = way if driver == "o" else way.flip()
                     wide = next((w for end, w in AXI4_WIDTHS.items() if wire.endswith(end)), None)
@@ -156,7 +227,11 @@ class Shells(wiring.Component):
         for name, shell in self.shells.items():
             m.submodules[name] = shell
             m.submodules[f"{name}_watch"] = watch = Watch(shell.memory)
-            m.d.comb += getattr(self, f"{name}_broken").eq(watch.broken)
+            broken = [watch.broken]
+            if shell.identity.weight_words:
+                m.submodules[f"{name}_weights_watch"] = watch = Watch(shell.weights_memory)
+                broken.append(watch.broken[0])
+            m.d.comb += getattr(self, f"{name}_broken").eq(Cat(broken))
             for out in ("busy", "error", "interrupt"):
                 m.d.comb += getattr(self, f"{name}_{out}").eq(getattr(shell, out))
         for name, inner in self._wires.items():
@@ -193,7 +268,7 @@ def simulated(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     model = compile_design(text, bench, "bench", simulator, models, name="memory shells")
     shells = []
-    for name, shape in SHELLS.items():
+    for name, shape in (SHELLS | {name: shape for name, (shape, *_) in BATCHES.items()}).items():
         about = design.shells[name].identity
         shells.append(
             {
@@ -205,6 +280,8 @@ def simulated(tmp_path_factory):
                 "width": shape[4],
                 "frame_bytes": about.frame_bytes,
                 "number_bytes": about.number_bytes,
+                "batch": max(1, about.batch_frames),
+                "words": about.weight_words,
             }
         )
 
@@ -241,8 +318,10 @@ def test_rate(simulated):
     """A frame every max(cycles of the pipeline, bytes / 8), by the clock and by the counters."""
     folder = simulated("rate", latency=LATENCY)
     assert (folder / "rates.json").exists(), log_end(folder / "simulation.log")
-    for name, (few, many) in json.loads((folder / "rates.json").read_text()).items():
-        elements, _, lanes, _, _, _, cycles = shape = SHELLS[name]
+    rates = json.loads((folder / "rates.json").read_text())
+    for name, shape in SHELLS.items():
+        few, many = rates[name]
+        elements, _, lanes, _, _, _, cycles = shape
         for run in (few, many):
             assert run["FRAMES_DONE"] == run["frames"] and run["JOBS_DONE"] == 1
             assert abs(run["CYCLES_BUSY"] - run["cycles"]) <= 4, (name, run)
@@ -255,6 +334,16 @@ def test_rate(simulated):
         if pipeline == ideal:  # it waits for the first frame, not after the last
             assert LATENCY < few["STALLS_IN"] == many["STALLS_IN"] < 2 * LATENCY
 
+    # Where weights bind, they are waited for once: their buffer bridges what is between batches.
+    few, many = rates["streamed"]
+    (_, _, _, numbers, *_), batch, words = BATCHES["streamed"]
+    batches = many["frames"] - few["frames"]
+    assert many["WORDS_READ"] - few["WORDS_READ"] == batches * words
+    assert many["FRAMES_DONE"] - few["FRAMES_DONE"] == batches * batch
+    each = (many["cycles"] - few["cycles"]) / batches
+    assert each == pytest.approx(words + batch * numbers, rel=0.02)
+    assert LATENCY < few["STALLS_WEIGHTS"] == many["STALLS_WEIGHTS"] < 2 * LATENCY
+
 
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
@@ -263,11 +352,38 @@ def test_rate(simulated):
         ("bits", {"frame_elements": 97}, "97 elements of 1 bits do not come 98 of 1 a beat"),
         ("image", {"result_width": 8}, "10 numbers of 1 bytes do not come 1 of 16 bits a beat"),
         ("slow_bits", {"result_elements": 3}, "3 numbers of 2 bytes do not come 4 of 10 bits"),
+        (
+            "word",
+            {"batch_frames": 2, "weight_words": 9},
+            "9 words of weights a batch do not go to None",
+        ),
     ],
 )
 def test_streams_have_to_be_as_the_identity_says(name, changes, message):
     with pytest.raises(ValueError, match=message):
         Engine(Digest(*SHELLS[name]), replace(identity(*SHELLS[name]), **changes))
+
+
+def test_weights_have_to_be_as_the_identity_says():
+    shape, *batch = BATCHES["threes"]
+    about = identity(*shape, *batch)
+    with pytest.raises(ValueError, match=r"0 words of weights a batch do not go to In\(stream"):
+        Engine(Batched(shape, *batch), replace(about, weight_words=0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_frames": -1}, r"Frames of a batch must be in 0\.\.65535, not -1"),
+        ({"batch_frames": 65536}, r"Frames of a batch must be in 0\.\.65535, not 65536"),
+        ({"batch_frames": 1, "weight_words": 1 << 29}, r"up to 2\*\*29-1 words .* not 536870912"),
+        ({"batch_frames": 1, "weight_crc": 1 << 32}, "a CRC of 32 bits, .* with 0x100000000"),
+        ({"weight_words": 1}, "read for each batch, but there are no batches"),
+    ],
+)
+def test_weights_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(identity(*SHELLS["word"]), **changes)
 
 
 def test_properties():

@@ -217,8 +217,9 @@ def test_refuses_streams_that_do_not_fit(lines):
     [
         ({"frame_elements": 65536}, "a frame of 65536 bytes does not fit a packet"),
         ({"result_elements": 16384, "result_width": 32}, "a result of 65536 bytes does not fit"),
+        ({"batch_frames": 2}, "batches, .* cannot be behind a serial link; .* --shell zynq"),
     ],
 )
-def test_refuses_what_no_packet_can_carry(lines, changes, message):
+def test_refuses_what_packets_cannot_carry(lines, changes, message):
     with pytest.raises(PopstreamError, match=message):
         BoardTop(board("icebreaker"), Parity(width=8, lanes=1), about(lines, **changes))

@@ -19,21 +19,30 @@ READ = "read_rtlil top.il; read_verilog -lib +/xilinx/cells_xtra.v +/xilinx/cell
 
 
 class Parity(wiring.Component):
-    """Stands in for a pipeline of one beat a frame."""
+    """Stands in for a pipeline of one beat a frame, and of one word of weights or none."""
 
-    i: In(stream.Signature(data.ArrayLayout(1, 64)))
-    o: Out(stream.Signature(1))
+    def __init__(self, weights):
+        members = {
+            "i": In(stream.Signature(data.ArrayLayout(1, 64))),
+            "o": Out(stream.Signature(1)),
+        }
+        super().__init__(members | ({"weights": In(stream.Signature(64))} if weights else {}))
 
     def elaborate(self, platform):
         m = Module()
-        with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += self.o.valid.eq(self.i.valid)
-            m.d.sync += self.o.payload.eq(self.i.payload.as_value().xor())
-        m.d.comb += self.i.ready.eq(self.o.ready | ~self.o.valid)
+        bits, valid = self.i.payload.as_value(), self.i.valid
+        moves = self.o.ready | ~self.o.valid
+        m.d.comb += self.i.ready.eq(moves)
+        if "weights" in self.signature.members:
+            valid = self.i.valid & self.weights.valid
+            bits = bits & self.weights.payload
+            m.d.comb += [self.i.ready.eq(moves & valid), self.weights.ready.eq(moves & valid)]
+        with m.If(moves):
+            m.d.sync += [self.o.valid.eq(valid), self.o.payload.eq(bits.xor())]
         return m
 
 
-def top(name="pynq", clock_hz=None):
+def top(name="pynq", clock_hz=None, weights=False):
     identity = Identity(
         digest="5a" * 32,
         frame_elements=64,
@@ -44,13 +53,21 @@ def top(name="pynq", clock_hz=None):
         clock_hz=100_000_000,
         frame_cycles=1,
         latency_cycles=1,
+        batch_frames=1 if weights else 0,
+        weight_words=1 if weights else 0,
     )
-    return ZynqTop(board(name), MemoryShell(Parity(), identity), clock_hz=clock_hz)
+    return ZynqTop(board(name), MemoryShell(Parity(weights), identity), clock_hz=clock_hz)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["frames", "weights"])
+def weights(request):
+    """Whether the pipeline reads weights."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def files():
-    return prepare(board("pynq"), top(), clock_hz=100_000_000).files
+def files(weights):
+    return prepare(board("pynq"), top(weights=weights), clock_hz=100_000_000).files
 
 
 def test_pins_are_the_ps7s_and_as_wide(files):
@@ -61,7 +78,7 @@ def test_pins_are_the_ps7s_and_as_wide(files):
     assert "Resizing" not in log
 
 
-def test_what_the_ports_do_not_use_is_tied(files):
+def test_what_the_ports_do_not_use_is_tied(files, weights):
     """What matters is that no request pin of a port in use is left open."""
     cell = re.search(r"\n  cell \\PS7 .*?\n  end\n", files["top.il"], re.DOTALL)[0]
     pins = set(re.findall(r"connect \\(\S+) ", cell))
@@ -71,6 +88,14 @@ def test_what_the_ports_do_not_use_is_tied(files):
     assert {"SAXIHP0WID", "SAXIHP0WSTRB", "SAXIHP0WLAST", "SAXIHP0RREADY", "SAXIHP0BREADY"} <= pins
     assert {"MAXIGP0RID", "MAXIGP0BID", "MAXIGP0RLAST", "MAXIGP0BRESP", "MAXIGP0WREADY"} <= pins
     assert {"MAXIGP0ACLK", "SAXIHP0ACLK", "IRQF2P", "FCLKCLK", "FCLKRESETN"} <= pins
+    of_weights = {pin.removeprefix("SAXIHP2") for pin in pins if pin.startswith("SAXIHP2")}
+    if not weights:
+        assert not of_weights
+    else:
+        assert {f"AR{field}" for field in fields.split()} <= of_weights
+        assert {"ACLK", "RREADY", "RVALID", "RDATA", "RRESP", "RLAST"} <= of_weights
+        for request in ("AWVALID", "WVALID"):
+            assert f"connect \\SAXIHP2{request} 1'0" in cell
 
 
 def test_directions(files):
