@@ -13,7 +13,7 @@ from sw.errors import PopstreamError
 from sw.host.accelerator import TIMEOUT_SECONDS, Accelerator
 from sw.host.devices import names
 from sw.host.image import load_frames, white_of
-from sw.host.registers import COUNTERS
+from sw.host.registers import BATCH_COUNTERS, COUNTERS
 
 __all__ = ["main", "parser"]
 
@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--model", metavar="FILE", help="the model file (default: the one in this folder)"
+    )
+    p.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="what the fabric reads as weights, where it does (default: weights.bin beside the "
+        "model file)",
     )
     p.add_argument(
         "--bitstream", metavar="FILE", help="what a PYNQ is loaded with (default: likewise)"
@@ -78,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Accelerator.open(
             options.device,
             model=options.model,
+            weights=options.weights,
             bitstream=options.bitstream,
             timeout=options.timeout,
             batch=options.batch,
@@ -224,6 +231,11 @@ def _identify(accelerator: Accelerator, options) -> int:
         "planned": f"{identity.frame_cycles:,} cycles a frame, {planned:,.0f} images/s, "
         f"latency {1e6 * latency:.2f} us",
     }
+    if identity.batch_frames:
+        rows["batch"] = (
+            f"{identity.batch_frames:,} frames, {identity.weight_bytes:,} B of weights are read "
+            "for each"
+        )
     for name, text in rows.items():
         _say(f"{name:<8}{text}")
     return 0
@@ -231,8 +243,9 @@ def _identify(accelerator: Accelerator, options) -> int:
 
 def _counters(accelerator: Accelerator, options) -> int:
     totals = accelerator.counters
-    for register in COUNTERS:
-        _say(f"{register.name:<12}{totals[register.name]:>20,}   {register.text}")
+    for register in (*COUNTERS, *BATCH_COUNTERS):
+        if register.name in totals:
+            _say(f"{register.name:<15}{totals[register.name]:>17,}   {register.text}")
     return 0
 
 

@@ -8,6 +8,7 @@ As in
 
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from sw.host.model import Model, load
 __all__ = ["Accelerator"]
 
 TIMEOUT_SECONDS = 10.0
+WEIGHTS = "weights.bin"  # beside the model file
 
 
 class Accelerator:
@@ -37,12 +39,17 @@ class Accelerator:
     lasts for ever.
     """
 
-    def __init__(self, link, model: Model, *, batch: int | None = None):
+    def __init__(
+        self, link, model: Model, *, weights: Path | None = None, batch: int | None = None
+    ):
         self._link, self._model = link, model
-        self._identity = Identity.read(link.identify())
-        self._identity.check_model(model)
-        self._clock_hz = link.prepare(self._identity.clock_hz)
-        frame, result = self._identity.frame_bytes, self._identity.result_bytes
+        self._identity = identity = Identity.read(link.identify())
+        identity.check_model(model)
+        image = _weights(weights, identity) if identity.weight_bytes else b""
+        self._clock_hz = link.prepare(identity.clock_hz)
+        if identity.batch_frames:
+            link.take_batches(identity.batch_frames, image)
+        frame, result = identity.frame_bytes, identity.result_bytes
         self._batch = link.batch(frame, result) if batch is None else batch
 
     @classmethod
@@ -51,6 +58,7 @@ class Accelerator:
         device,
         *,
         model=None,
+        weights=None,
         bitstream=None,
         timeout: float = TIMEOUT_SECONDS,
         batch: int | None = None,
@@ -67,12 +75,16 @@ class Accelerator:
         model : path or None
             The model file that the board computes. None: the one in the folder that the device
             names, or else in the current folder.
+        weights : path or None
+            What the fabric reads as weights, where it does. None: ``weights.bin`` beside the model
+            file.
         bitstream : path or None
             What a PYNQ board is loaded with. None: the one in the current folder.
         timeout : float
             Seconds within which the board must answer a frame.
         batch : int or None
-            Frames that go to the board at a time, 1..65535. None: as many as pay.
+            Frames that go to the board at a time, 1..65535. None: as many as pay. Where the fabric
+            takes batches of its own, whole ones are best.
         **options
             Of the device, such as ``baud=`` of ``serial``.
 
@@ -95,7 +107,8 @@ class Accelerator:
             device = devices.open_device(device, path, options)
         try:
             device = _link(device, timeout)
-            return cls(device, described, batch=batch)
+            weights = path.with_name(WEIGHTS) if weights is None else Path(weights)
+            return cls(device, described, weights=weights, batch=batch)
         except BaseException:
             with suppress(PopstreamError):
                 device.close()
@@ -366,6 +379,24 @@ def _model_path(device) -> Path:
     if not (folder.is_dir() and any(folder.glob("*.safetensors"))):
         folder = Path()
     return only_file(folder, "*.safetensors", what="model file", option="model")
+
+
+def _weights(path: Path, identity: Identity) -> bytes:
+    """The weights that this fabric was built for."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PopstreamError(
+            f"cannot read the weights {path}: {error.strerror or error}; name the file that came "
+            "with the bitstream with --weights, in Python weights="
+        ) from error
+    if (len(data), zlib.crc32(data)) != (identity.weight_bytes, identity.weight_crc):
+        raise PopstreamError(
+            f"{path} has other weights than the accelerator was built for: {len(data):,} bytes of "
+            f"CRC-32 {zlib.crc32(data):08x}, not {identity.weight_bytes:,} of "
+            f"{identity.weight_crc:08x}"
+        )
+    return data
 
 
 def _link(device, timeout: float):

@@ -66,6 +66,16 @@ class Benchmark:
         return self.images_per_second * self.result_bytes
 
     @property
+    def weights_bytes_per_second(self) -> float:
+        """Bytes of weights, read again for every batch; 0 where the fabric has them."""
+        return 8 * self.counters.get("WORDS_READ", 0) / self.seconds
+
+    @property
+    def weights_starved_share(self) -> float:
+        """Of the time: it had a job, and the pipeline waited for weights."""
+        return self.counters.get("STALLS_WEIGHTS", 0) / (self.clock_hz * self.seconds)
+
+    @property
     def busy_share(self) -> float:
         """Of the time: the fabric had frames."""
         return self.counters["CYCLES_BUSY"] / (self.clock_hz * self.seconds)
@@ -82,6 +92,13 @@ class Benchmark:
 
     def __str__(self) -> str:
         planned = self.planned_images_per_second
+        weights = ()
+        if self.counters.get("WORDS_READ"):
+            starved = f"{self.weights_starved_share:.1%}"
+            weights = (
+                ("weights", _rate(self.weights_bytes_per_second), "read again for every batch"),
+                ("weights starved", starved, "of the time it waited for weights"),
+            )
         rows = (
             (
                 "throughput",
@@ -93,6 +110,7 @@ class Benchmark:
             ("clock", f"{self.clock_hz / 1e6:g} MHz", f"{self.frame_cycles:,} cycles a frame"),
             ("in", _rate(self.in_bytes_per_second), f"{self.frame_bytes:,} B a frame"),
             ("out", _rate(self.out_bytes_per_second), f"{self.result_bytes:,} B a frame"),
+            *weights,
             ("fabric busy", f"{self.busy_share:.1%}", "of the time it had frames"),
             ("fabric starved", f"{self.starved_share:.1%}", "of the time it waited for frames"),
             ("fabric blocked", f"{self.blocked_share:.1%}", "of the time its answers waited"),

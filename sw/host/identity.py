@@ -28,6 +28,10 @@ class Identity:
         The clock that it was built for.
     frame_cycles, latency_cycles : int
         Planned: from frame to frame, and from a frame to its answer.
+    batch_frames : int
+        Frames that it takes as a batch, 0 where it takes them one by one.
+    weight_bytes, weight_crc : int
+        Bytes that it reads from memory as weights, 0 where it has them, and their CRC-32.
     """
 
     digest: str
@@ -40,6 +44,9 @@ class Identity:
     clock_hz: int
     frame_cycles: int
     latency_cycles: int
+    batch_frames: int = 0
+    weight_bytes: int = 0
+    weight_crc: int = 0
 
     @property
     def result_bytes(self) -> int:
@@ -48,7 +55,7 @@ class Identity:
 
     @classmethod
     def read(cls, words: dict) -> "Identity":
-        """From the words of the identity registers, by name.
+        """From the words of the constant registers, by name; a serial line has none of batches.
 
         Raises
         ------
@@ -76,6 +83,9 @@ class Identity:
             clock_hz=words["CLOCK_HZ"],
             frame_cycles=words["FRAME_CYCLES"],
             latency_cycles=words["LATENCY_CYCLES"],
+            batch_frames=words.get("BATCH_FRAMES", 0),
+            weight_bytes=8 * words.get("WEIGHT_WORDS", 0),
+            weight_crc=words.get("WEIGHT_CRC", 0),
         )
         identity._check(words["RESULT_KIND"])
         return identity
@@ -87,7 +97,7 @@ class Identity:
             sensible = False
         sensible &= kind in (0, 1) and self.number_bytes in (1, 2, 4)
         sensible &= self.result_elements == 1 or (self.scores and self.result_elements > 1)
-        sensible &= bool(self.clock_hz and self.frame_cycles)
+        sensible &= bool(self.clock_hz and self.frame_cycles) and self.batch_frames < 1 << 16
         if not sensible:
             raise PopstreamError(f"the accelerator's description makes no sense: {self}")
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from sw.errors import PopstreamError
-from sw.host.registers import COUNTERS, IDENTITY, Cause, register
+from sw.host.registers import BATCH_COUNTERS, BATCHES, COUNTERS, IDENTITY, Cause, register
 from sw.host.totals import Totals
 
 __all__ = ["Buffer", "MemoryLink", "RegisterDevice"]
@@ -73,8 +73,9 @@ class MemoryLink:
     """Has a fabric work on jobs: so many frames from here, their results to there.
 
     Two jobs are with the fabric at a time, each with its buffers; the frames of the next are copied
-    while it works. Whatever goes wrong, including Ctrl-C, ends with a reset of the fabric, and the
-    next call finds it as new. Not for several threads at once.
+    while it works. Where the fabric takes frames in batches, the last one of a job is filled up
+    with frames of zeros, whose results are dropped. Whatever goes wrong, including Ctrl-C, ends
+    with a reset of the fabric, and the next call finds it as new. Not for several threads at once.
 
     Parameters
     ----------
@@ -90,7 +91,8 @@ class MemoryLink:
 
     def __init__(self, device: RegisterDevice, *, timeout: float):
         self._device, self._timeout = device, timeout
-        self._totals = Totals()
+        self._counters, self._totals = COUNTERS, Totals()
+        self._batch_frames, self._weights = 1, None
         self._buffers: dict = {}
         self._fresh = True  # whatever it was given has ended
         self._jobs = self._frames = 0  # what the fabric has been given since it was reset
@@ -102,9 +104,10 @@ class MemoryLink:
         return self._device.name
 
     def identify(self) -> dict:
-        """The words of the identity registers, by name."""
+        """The words of the constant registers, by name."""
+        constants = [each for each in (*IDENTITY, *BATCHES) if each.access == "constant"]
         with self._reached():
-            return {each.name: self._device.read(each.address) for each in IDENTITY}
+            return {each.name: self._device.read(each.address) for each in constants}
 
     def prepare(self, hz: int) -> int:
         """Sets the clock that the design was built for and resets; returns the clock in Hz."""
@@ -113,10 +116,27 @@ class MemoryLink:
         self.reset()
         return hz
 
+    def take_batches(self, frames: int, weights: bytes) -> None:
+        """Has the fabric work on batches of so many frames; it reads these weights for each.
+
+        Raises
+        ------
+        PopstreamError
+            There is no memory for them.
+        """
+        self._counters = (*COUNTERS, *BATCH_COUNTERS)
+        self._totals, self._batch_frames = Totals(self._counters), frames
+        if weights:
+            with self._reached():
+                self._weights = self._device.allocate(len(weights))
+                self._weights.array[: len(weights)] = np.frombuffer(weights, np.uint8)
+                self._weights.flush()
+
     def batch(self, frame_bytes: int, result_bytes: int) -> int:
-        """Frames that make a job long enough for its overhead not to matter; a power of two."""
+        """Frames that make a job long enough for its overhead not to matter, in whole batches."""
         fitting = max(1, BATCH_BYTES // max(frame_bytes, result_bytes))
-        return min(MOST_FRAMES, 1 << (fitting.bit_length() - 1))
+        frames = min(MOST_FRAMES, 1 << (fitting.bit_length() - 1))
+        return max(1, frames // self._batch_frames) * self._batch_frames
 
     def counters(self) -> dict:
         """The totals of all counters, by name."""
@@ -196,6 +216,9 @@ class MemoryLink:
             for buffer in self._buffers.values():
                 buffer.close()
             self._buffers.clear()
+            if self._weights is not None:
+                self._weights.close()
+                self._weights = None
         finally:
             self._device.close()
 
@@ -204,17 +227,22 @@ class MemoryLink:
     def _start(self, batch: np.ndarray, result_bytes: int) -> tuple:
         """Has the fabric begin as soon as it can; returns what `_finish` takes."""
         frames, frame_bytes = batch.shape
+        batches = -(-frames // self._batch_frames)
+        whole = batches * self._batch_frames
         with self._timed("copy in"):
-            source = self._buffer("source", frames * frame_bytes)
-            destination = self._buffer("destination", frames * result_bytes)
+            source = self._buffer("source", whole * frame_bytes)
+            destination = self._buffer("destination", whole * result_bytes)
             source.array[: batch.size] = batch.reshape(-1)
+            source.array[batch.size : whole * frame_bytes] = 0
             source.flush()
         self._write("SOURCE", source.address)
         self._write("DESTINATION", destination.address)
-        self._write("FRAMES", frames)
+        self._write("FRAMES", batches)
+        if self._weights is not None:
+            self._write("WEIGHTS", self._weights.address)
         self._write("CONTROL", register("CONTROL").field("start").mask)
         self._jobs += 1
-        self._frames += frames
+        self._frames += whole
         return self._jobs, destination, frames * result_bytes
 
     def _finish(self, job: int, destination: Buffer, size: int) -> bytes:
@@ -247,9 +275,10 @@ class MemoryLink:
             if fewest is None or owed < fewest:
                 fewest, end = owed, now + self._timeout
             elif now >= end:
+                why = f": {self._cause()}" if self._status("cause") else ""
                 raise PopstreamError(
                     f"the accelerator has answered no frame for {self._timeout:g} s and owes "
-                    f"{owed} ({self._state()})"
+                    f"{owed}{why} ({self._state()})"
                 )
             self._device.wait(min(LOOK_SECONDS, end - now))
 
@@ -282,7 +311,7 @@ class MemoryLink:
 
     def _count(self) -> dict:
         """The counters' words, by name; the totals know them too."""
-        words = {each.name: self._device.read(each.address) for each in COUNTERS}
+        words = {each.name: self._device.read(each.address) for each in self._counters}
         self._totals.update(words)
         return words
 

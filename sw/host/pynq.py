@@ -26,10 +26,11 @@ BASE = 0x43C0_0000  # of the registers; any address of M_AXI_GP0 reaches them
 IRQ = 61  # IRQF2P[0], as the interrupt controller counts
 START_HZ = 10_000_000  # slow enough for every design: none has said yet what it was built for
 
-# S_AXI_HP0's bridge: the registers whose bit 0 makes the port 32 bits wide, for reads and writes.
-_AFI0 = 0xF800_8000
-_AFI0_BYTES = 0x20
-_AFI0_WIDTHS = (0x00, 0x14)
+# The bridges of S_AXI_HP0 and of S_AXI_HP2, which weights come through: the registers whose bit 0
+# makes a port 32 bits wide, for reads and writes.
+_AFI0, _AFI2 = 0xF800_8000, 0xF800_A000
+_AFI_BYTES = 0x20
+_AFI_WIDTHS = (0x00, 0x14)
 
 _COMPATIBLE = Path("/proc/device-tree/compatible")
 _ENVIRONMENT = (
@@ -105,8 +106,10 @@ class PynqDevice:
                 warnings.simplefilter("ignore")  # pynq's deprecations are not the user's
                 self._set_clock(START_HZ)
                 pynq.Bitstream(str(bitstream)).download()
-                self._widen_memory_port()
+                self._widen_port(_AFI0)
                 self._registers = pynq.MMIO(base, BYTES)
+                if self.read(register("WEIGHT_WORDS").address):  # else that port has no clock
+                    self._widen_port(_AFI2)
                 self._uio = self._open_interrupt()
         except Exception as error:  # pynq raises whatever came first
             reason = str(error) or repr(error)
@@ -178,9 +181,9 @@ class PynqDevice:
             asked *= 0.98
         raise PopstreamError(f"the fabric's clock cannot be {most:g} MHz: pynq made it {made:g}")
 
-    def _widen_memory_port(self) -> None:
-        afi = self._pynq.MMIO(_AFI0, _AFI0_BYTES)
-        for offset in _AFI0_WIDTHS:
+    def _widen_port(self, bridge: int) -> None:
+        afi = self._pynq.MMIO(bridge, _AFI_BYTES)
+        for offset in _AFI_WIDTHS:
             afi.write(offset, int(afi.read(offset)) & ~1)
 
     def _open_interrupt(self):

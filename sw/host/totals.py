@@ -6,14 +6,18 @@ __all__ = ["Totals"]
 
 
 class Totals:
-    """Sums what the counters of `sw.host.registers` grow by.
+    """Sums what counters of `sw.host.registers` grow by.
 
     Right as long as it is updated before one of them has gone round once: the fastest, one that
     counts cycles, takes 20 s at 200 MHz.
+
+    Parameters
+    ----------
+    counters : tuple of Register
     """
 
-    def __init__(self):
-        self._last = {register.name: 0 for register in COUNTERS}
+    def __init__(self, counters: tuple = COUNTERS):
+        self._last = {register.name: 0 for register in counters}
         self._totals = dict(self._last)
 
     def update(self, words: dict) -> None:

@@ -1,5 +1,6 @@
 """A board in Python: the register map, memory, and jobs that a function computes."""
 
+import zlib
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from sw.errors import PopstreamError
 from sw.golden import trace
 from sw.host.frames import frame_bytes
 from sw.host.registers import (
+    BATCH_COUNTERS,
+    BATCHES,
     CONTROL,
     COUNTERS,
     IDENTITY,
@@ -71,6 +74,7 @@ class FakeDevice:
     def __post_init__(self):
         self.words = {each.address: 0 for each in MAP}
         self.words |= {each.address: self.identity[each.name] for each in IDENTITY}
+        self.words |= {each.address: self.identity.get(each.name, 0) for each in BATCHES}
         self.jobs, self.next_address, self.deepest = deque(), BASE, 0
         self.resetting = False
 
@@ -94,12 +98,13 @@ class FakeDevice:
             busy = bool(self.jobs) or self.resetting
             queued = max(0, len(self.jobs) - 1)
             cause = self.get("STATUS") >> status.field("cause").low
-            return busy | (cause != 0) << 1 | queued << 4 | cause << 8
+            return busy | (cause != 0 and not busy) << 1 | queued << 4 | cause << 8
         return self.words.get(address, 0)
 
     def write(self, address, value):
         self._reach()
-        (each,) = (each for each in CONTROL if each.address == address)
+        (each,) = (each for each in (*CONTROL, *BATCHES) if each.address == address)
+        assert each in CONTROL or self.get("BATCH_FRAMES"), "a write to what is not there"
         self.log.append((each.name, value))
         if each.name == "CONTROL":
             if value & 2:
@@ -114,7 +119,7 @@ class FakeDevice:
     def _reset(self):
         self.resetting = self.reset_stuck
         self.jobs.clear()
-        for each in COUNTERS:
+        for each in (*COUNTERS, *BATCH_COUNTERS):
             self.words[each.address] = 0
         for name in ("STATUS", "EVENTS", "ENABLE"):
             self.set(name, 0)
@@ -125,7 +130,12 @@ class FakeDevice:
         if len(self.jobs) == QUEUE + 1:
             self._fail(Cause.OVERRUN)
             return
-        self.jobs.append([self.get("SOURCE"), self.get("DESTINATION"), self.get("FRAMES"), 0])
+        if self.get("WEIGHT_WORDS") and not self.get("WEIGHTS"):
+            self._fail(Cause.NO_WEIGHTS)
+            return
+        frames = self.get("FRAMES") * (self.get("BATCH_FRAMES") or 1)
+        addresses = (self.get(name) for name in ("SOURCE", "DESTINATION", "WEIGHTS"))
+        self.jobs.append([*addresses, frames, 0])
         self.deepest = max(self.deepest, len(self.jobs))
 
     def _fail(self, cause):
@@ -146,9 +156,9 @@ class FakeDevice:
         if not self.jobs or self.stuck:
             return
         job = self.jobs[0]
-        source, destination, frames, waited = job
+        source, destination, weights, frames, waited = job
         if waited < self.slow:
-            job[3] += 1
+            job[-1] += 1
             self.set("FRAMES_DONE", self.get("FRAMES_DONE") + 1)
             return
         if self.cause and self.fails_after in (None, 0):
@@ -158,6 +168,12 @@ class FakeDevice:
             self.fails_after -= 1
         size = self.get("FRAME_BYTES")
         data = self._memory(source, frames * size).reshape(frames, size)
+        if words := self.get("WEIGHT_WORDS"):
+            image = self._memory(weights, 8 * words)
+            assert zlib.crc32(image) == self.get("WEIGHT_CRC"), "other weights"
+            read = self.get("WORDS_READ") + words * frames // self.get("BATCH_FRAMES")
+            self.set("WORDS_READ", read)
+            self.set("STALLS_WEIGHTS", self.get("STALLS_WEIGHTS") + CYCLES // 2)
         results = self.compute(data)
         each = self.get("RESULT_ELEMENTS") * self.get("RESULT_BYTES")
         assert len(results) == frames * each
@@ -195,8 +211,13 @@ class FakeDevice:
         self.log.append(("close", None))
 
 
-def make_device(path, *, bits=False, scores=False, number_bytes=1, **faults):
-    """A fake board for a model file, which computes with the golden model."""
+def make_device(
+    path, *, bits=False, scores=False, number_bytes=1, batch_frames=0, weights=b"", **faults
+):
+    """A fake board for a model file, which computes with the golden model.
+
+    It wants these weights to be in memory, but makes no use of them.
+    """
     model = artefact.load(path)
     network = model.network
     node, width = network.input, 1 if bits else network.input.bits
@@ -229,6 +250,9 @@ def make_device(path, *, bits=False, scores=False, number_bytes=1, **faults):
         "CLOCK_HZ": 100_000_000,
         "FRAME_CYCLES": 64,
         "LATENCY_CYCLES": 300,
+        "BATCH_FRAMES": batch_frames,
+        "WEIGHT_WORDS": len(weights) // 8,
+        "WEIGHT_CRC": zlib.crc32(weights),
     }
     words |= {f"DIGEST_{n}": int.from_bytes(digest[4 * n : 4 * n + 4], "little") for n in range(8)}
     identity = words | faults.pop("identity", {})
@@ -237,7 +261,7 @@ def make_device(path, *, bits=False, scores=False, number_bytes=1, **faults):
 
 @pytest.fixture
 def fake():
-    """Makes fake boards: `fake(path, bits=, scores=, number_bytes=, **what goes wrong)`."""
+    """Makes fake boards; see `make_device`."""
     return make_device
 
 

@@ -12,7 +12,7 @@ from sw.errors import PopstreamError
 from sw.golden import trace
 from sw.host import Accelerator
 from sw.host.memory import BUFFERS, MemoryLink
-from sw.host.registers import COUNTERS, Cause
+from sw.host.registers import COUNTERS, Cause, register
 from sw.host.totals import Totals
 from sw.network import Argmax, Conv, Dense, Input, Network
 
@@ -22,9 +22,10 @@ def opened(fake, tiny):
     """Opens a fake board of the smallest model; closes it afterwards."""
     accelerators = []
 
-    def open_(*, path=tiny, timeout=0.3, batch=None, **what):
+    def open_(*, path=tiny, timeout=0.3, batch=None, file=None, **what):
         device = fake(path, **what)
-        accelerators.append(Accelerator.open(device, model=path, timeout=timeout, batch=batch))
+        options = {"weights": file, "timeout": timeout, "batch": batch}
+        accelerators.append(Accelerator.open(device, model=path, **options))
         return accelerators[-1], device
 
     yield open_
@@ -164,6 +165,128 @@ def test_buffers_are_used_again_and_given_back(opened, samples):
     accelerator.close()
     assert not device.buffers
     assert device.log[-1] == ("close", None)
+
+
+# Batches, and weights that the board reads
+
+WEIGHTS = bytes(range(7, 247)) * 11
+
+
+@pytest.fixture
+def streamed(opened, tiny, tmp_path):
+    """Opens a fake board that reads weights; they are beside the model file."""
+
+    def open_(*, batch_frames=7, weights=WEIGHTS, file=WEIGHTS, **what):
+        path = tmp_path / "model.safetensors"
+        path.write_bytes(tiny.read_bytes())
+        if file is not None:
+            (tmp_path / "weights.bin").write_bytes(file)
+        return opened(path=path, batch_frames=batch_frames, weights=weights, **what)
+
+    return open_
+
+
+@pytest.mark.parametrize("batch_frames", [1, 7, 64])
+@pytest.mark.parametrize("batch", [None, 1, 14, 20, 50])
+@pytest.mark.parametrize("weights", [WEIGHTS, b""], ids=["streamed", "resident"])
+def test_last_batch_is_filled_up_with_zeros(streamed, samples, batch_frames, batch, weights):
+    accelerator, device = streamed(batch_frames=batch_frames, batch=batch, weights=weights)
+    seen, compute = [], device.compute
+    device.compute = lambda data: seen.append(data.copy()) or compute(data)
+    for _ in range(2):  # in buffers that have held other frames
+        labels = accelerator.infer(samples.inputs)
+        assert labels.tolist() == samples.answers[:, 0].tolist()
+    jobs = [min(batch or 50, 50 - start) for start in range(0, 50, batch or 50)] * 2
+    assert [len(data) for data in seen] == [-(-n // batch_frames) * batch_frames for n in jobs]
+    assert not any(data[n:].any() for n, data in zip(jobs, seen, strict=True))
+    frames = sum(map(len, seen))
+    counters = accelerator.counters
+    assert counters["FRAMES_DONE"] == frames
+    assert counters["WORDS_READ"] == frames // batch_frames * len(weights) // 8
+
+
+@pytest.mark.parametrize(("batch_frames", "frames"), [(1, 32768), (48, 32736), (40000, 40000)])
+def test_a_job_is_of_whole_batches(streamed, batch_frames, frames):
+    accelerator, _ = streamed(batch_frames=batch_frames)
+    assert accelerator._batch == frames
+
+
+def test_weights_are_given_back(streamed, samples):
+    accelerator, device = streamed()
+    accelerator.infer(samples.inputs)
+    assert WEIGHTS in [buffer.memory[: len(WEIGHTS)].tobytes() for buffer in device.buffers]
+    accelerator.close()
+    assert not device.buffers and device.log[-1] == ("close", None)
+
+
+def test_weights_are_still_there_after_an_error(streamed, samples):
+    accelerator, device = streamed(cause=Cause.WEIGHTS_SLAVE)
+    with pytest.raises(PopstreamError, match="answered a read of weights with SLVERR"):
+        accelerator.infer(samples.inputs)
+    device.cause = 0
+    device.set("WEIGHTS", 0)  # as another program might leave it
+    assert works(accelerator, samples)
+
+
+def test_weights_of_another_file(streamed, opened, tiny, tmp_path):
+    (tmp_path / "other.bin").write_bytes(WEIGHTS)
+    accelerator, _ = opened(weights=WEIGHTS, batch_frames=2, file=tmp_path / "other.bin")
+    assert accelerator.identity.weight_bytes == len(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (
+            None,
+            r"cannot read the weights .*weights\.bin: No such file.*; name the file .* weights=",
+        ),
+        (
+            WEIGHTS[8:],
+            r"weights\.bin has other weights .*: 2,632 bytes .*, not 2,640 of [0-9a-f]{8}",
+        ),
+        (WEIGHTS[::-1], r"weights\.bin has other weights .*: 2,640 bytes .*, not 2,640 of"),
+    ],
+)
+def test_wrong_weights(fake, tiny, tmp_path, file, message):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(tiny.read_bytes())
+    if file is not None:
+        (tmp_path / "weights.bin").write_bytes(file)
+    device = fake(path, batch_frames=2, weights=WEIGHTS)
+    with pytest.raises(PopstreamError, match=message):
+        Accelerator.open(device, model=path)
+    assert device.log == [("close", None)]
+
+
+def test_no_memory_for_weights(streamed):
+    with pytest.raises(PopstreamError, match="no 2640 bytes of memory"):
+        streamed(room=2000)
+
+
+def test_starved_board_says_why(streamed, samples):
+    """The gateware has given up, but waits for the memory's last words."""
+    accelerator, device = streamed(stuck=True)
+    cause = Cause.WEIGHTS_STARVED << register("STATUS").field("cause").low
+    device.on_wait = lambda: device.set("STATUS", cause)
+    with pytest.raises(PopstreamError, match=r"owes 56: the memory did not answer a read of wei"):
+        accelerator.infer(samples.inputs)
+    device.on_wait, device.stuck = None, False
+    assert works(accelerator, samples)
+
+
+def test_benchmark_tells_of_weights(streamed):
+    accelerator, _ = streamed(batch=14)
+    measured = accelerator.benchmark(seconds=0.02)
+    batches = measured.counters["WORDS_READ"] / (len(WEIGHTS) / 8)
+    assert batches * 7 == measured.images
+    rate = batches * len(WEIGHTS) / measured.seconds
+    assert measured.weights_bytes_per_second == pytest.approx(rate)
+    jobs = measured.counters["JOBS_DONE"]
+    starved = jobs * 500 / (100e6 * measured.seconds)
+    assert measured.weights_starved_share == pytest.approx(starved)
+    assert f"weights         {rate / 1e6:>15,.2f} MB/s" in str(measured)
+    assert "of the time it waited for weights" in str(measured)
 
 
 # Images that are refused
@@ -318,8 +441,8 @@ def test_cause_in_words_and_the_board_usable_again(opened, samples, cause, after
 
 
 def test_unknown_cause(opened, samples):
-    accelerator, _ = opened(cause=9)
-    with pytest.raises(PopstreamError, match="gave up: cause 9, which is unknown"):
+    accelerator, _ = opened(cause=15)
+    with pytest.raises(PopstreamError, match="gave up: cause 15, which is unknown"):
         accelerator.infer(samples.inputs)
 
 

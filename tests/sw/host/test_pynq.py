@@ -16,7 +16,7 @@ from sw.host import pynq as host_pynq
 from sw.host.pynq import BASE, IRQ, PynqDevice, open_device
 from sw.host.registers import register
 
-AFI = 0xF800_8000
+AFI, AFI2 = 0xF800_8000, 0xF800_A000
 
 
 class Memory(np.ndarray):
@@ -39,7 +39,8 @@ class FakePynq(ModuleType):
 
     def __init__(self, board, *, source_mhz=1000.0, uio=None):
         super().__init__("pynq")
-        self.board, self.log, self.afi = board, [], {0x00: 0xF01, 0x14: 0xF01, 0x04: 7}
+        self.board, self.log = board, []
+        self.afi = {base: {0x00: 0xF01, 0x14: 0xF01, 0x04: 7} for base in (AFI, AFI2)}
         self.source, self.mhz, self.uio, self.broken = source_mhz, 50.0, uio, {}
         pynq = self
 
@@ -72,13 +73,14 @@ class FakePynq(ModuleType):
                 assert 0 <= offset < self.length
                 if offset == register("EVENTS").address:
                     pynq.board.step()  # nobody waits otherwise
-                return pynq.afi[offset] if self.base == AFI else pynq.board.read(offset)
+                bridge = pynq.afi.get(self.base)
+                return bridge[offset] if bridge else pynq.board.read(offset)
 
             def write(self, offset, data):
                 assert type(data) is int and 0 <= offset < self.length
-                if self.base == AFI:
+                if bridge := pynq.afi.get(self.base):
                     pynq.happens("afi", offset)
-                    pynq.afi[offset] = data
+                    bridge[offset] = data
                 else:
                     pynq.board.write(offset, data)
 
@@ -133,7 +135,15 @@ def test_loads_slowly_then_widens_then_looks(made, bitstream):
         ("MMIO", BASE),
     ]
     # 64 bits wide for reads and writes, and nothing else changed.
-    assert pynq.afi == {0x00: 0xF00, 0x14: 0xF00, 0x04: 7}
+    assert pynq.afi[AFI] == {0x00: 0xF00, 0x14: 0xF00, 0x04: 7}
+    assert pynq.afi[AFI2] == {0x00: 0xF01, 0x14: 0xF01, 0x04: 7}
+
+
+def test_widens_the_port_of_weights_where_there_are_any(fake, tiny, bitstream):
+    pynq = FakePynq(fake(tiny, batch_frames=1, weights=bytes(8)))
+    PynqDevice(pynq=pynq, bitstream=bitstream)
+    assert pynq.log[-3:] == [("MMIO", AFI2), ("afi", 0x00), ("afi", 0x14)]
+    assert pynq.afi[AFI] == pynq.afi[AFI2] == {0x00: 0xF00, 0x14: 0xF00, 0x04: 7}
 
 
 @pytest.mark.parametrize(
