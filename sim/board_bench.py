@@ -29,7 +29,14 @@ from cocotb.utils import get_sim_time
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
-    from cocotbext.axi import AxiBus, AxiMaster, AxiResp, AxiSlave
+    from cocotbext.axi import (
+        AxiBus,
+        AxiMaster,
+        AxiReadBus,
+        AxiResp,
+        AxiSlave,
+        AxiSlaveRead,
+    )
 
 __all__ = ["SerialBoard", "ZynqBoard", "serve"]
 
@@ -176,12 +183,17 @@ class ZynqBoard(_Board):
         self._numbers = random.Random(config["seed"])
         self._interrupts = _InterruptFile()
         dut.gp_wid.value = 0
+        reads, writes = ("ar", "r"), ("aw", "w", "b")
+        sides = []
+        for side in (self._processor, port):
+            sides += [(side.write_if, writes), (side.read_if, reads)]
+        if config["weights"]:
+            bus = AxiReadBus.from_prefix(dut, "hp2")
+            sides.append((AxiSlaveRead(bus, dut.clk, dut.rst, target=self._memory), reads))
         if config["stall"]:
-            for side in (self._processor, port):
-                for channel in (
-                    *(getattr(side.write_if, f"{name}_channel") for name in ("aw", "w", "b")),
-                    *(getattr(side.read_if, f"{name}_channel") for name in ("ar", "r")),
-                ):
+            for side, channels in sides:
+                for name in channels:
+                    channel = getattr(side, f"{name}_channel")
                     channel.set_pause_generator(self._pauses(config["stall"]))
 
     @property

@@ -60,6 +60,8 @@ class SimulatedBoard:
         ``zynq`` or ``serial``.
     clock_hz, baud : int
         As in ``shell.json``; the baud rate of a serial line only.
+    weights : bool
+        The gateware reads weights through a port of their own.
     pid : int
         The simulator's process.
     log : Path
@@ -93,10 +95,12 @@ class SimulatedBoard:
             self.baud = described.get("baud")
             simulator, simulated = find_simulator(), folder / "simulated"
             simulated.mkdir(exist_ok=True)
+            self.weights = "hp2_arvalid" in verilog
+            bench = Path(__file__).with_name(f"board_{self.shell}.v").read_text()
             shared = folder.absolute().parent / "models"  # hw.build's own, beside its builds
             model = compile_design(
                 verilog,
-                Path(__file__).with_name(f"board_{self.shell}.v").read_text(),
+                "`define WEIGHTS\n" + bench if self.weights else bench,
                 TOP,
                 simulator,
                 shared if shared.is_dir() else simulated / "models",
@@ -109,6 +113,7 @@ class SimulatedBoard:
                 "simulator": simulator.name,
                 "waves": waves,
                 "memory": MEMORY,
+                "weights": self.weights,
                 "stall": stall,
                 "seed": seed,
                 "patience_cycles": round(patience * self.clock_hz),

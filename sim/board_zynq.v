@@ -1,6 +1,7 @@
 // A simulated Zynq's gateware, with ports as cocotbext-axi's models want them: they speak AXI4, the PS7's ports AXI3.
 // Bursts have at most 16 beats here, so the upper bits of a length are 0. WID, which AXI4 has not, comes from the bench
-// on the processor's port. Locks, caches, protection and QoS are nobody's concern in a simulation.
+// on the processor's port. Locks, caches, protection and QoS are nobody's concern in a simulation. With WEIGHTS the
+// gateware has a port that reads them.
 
 `define PUBLIC /*verilator public_flat_rw*/
 
@@ -71,12 +72,41 @@ module popstream_board (
     input   [1:0] hp_bresp   `PUBLIC,
     input         hp_bvalid  `PUBLIC,
     output        hp_bready  `PUBLIC
+
+`ifdef WEIGHTS
+    // S_AXI_HP2: the same memory.
+    ,
+    output  [5:0] hp2_arid    `PUBLIC,
+    output [31:0] hp2_araddr  `PUBLIC,
+    output  [7:0] hp2_arlen   `PUBLIC,
+    output  [2:0] hp2_arsize  `PUBLIC,
+    output  [1:0] hp2_arburst `PUBLIC,
+    output        hp2_arvalid `PUBLIC,
+    input         hp2_arready `PUBLIC,
+    input   [5:0] hp2_rid     `PUBLIC,
+    input  [63:0] hp2_rdata   `PUBLIC,
+    input   [1:0] hp2_rresp   `PUBLIC,
+    input         hp2_rlast   `PUBLIC,
+    input         hp2_rvalid  `PUBLIC,
+    output        hp2_rready  `PUBLIC
+`endif
 );
     assign hp_arlen[7:4] = 0;
     assign hp_awlen[7:4] = 0;
+`ifdef WEIGHTS
+    assign hp2_arlen[7:4] = 0;
+`endif
 
     shell shell (
         .clk(clk), .rst(rst), .interrupt(interrupt),
+
+`ifdef WEIGHTS
+        .hp2_arid(hp2_arid), .hp2_araddr(hp2_araddr), .hp2_arlen(hp2_arlen[3:0]), .hp2_arsize(hp2_arsize),
+        .hp2_arburst(hp2_arburst), .hp2_arlock(), .hp2_arcache(), .hp2_arprot(), .hp2_arqos(),
+        .hp2_arvalid(hp2_arvalid), .hp2_arready(hp2_arready),
+        .hp2_rdata(hp2_rdata), .hp2_rresp(hp2_rresp), .hp2_rlast(hp2_rlast),
+        .hp2_rvalid(hp2_rvalid), .hp2_rready(hp2_rready),
+`endif
 
         .gp_arid(gp_arid), .gp_araddr(gp_araddr), .gp_arlen(gp_arlen[3:0]), .gp_arsize(gp_arsize[1:0]),
         .gp_arburst(gp_arburst), .gp_arvalid(gp_arvalid), .gp_arready(gp_arready),

@@ -1,7 +1,7 @@
 """The `pynq` package of a simulated board: what `sw.host.pynq` calls, with the real one's habits.
 
 A driver that relies on luck should fail here. Buffers are copies, as in a processor's cache, until
-they are flushed or invalidated; the memory port is 32 bits wide until it is told otherwise; the
+they are flushed or invalidated; memory ports are 32 bits wide until they are told otherwise; the
 fabric does not answer before it is loaded, nor with a clock that it was not built for.
 
 Sources: pynq 4.0.0; UG585 (Zynq-7000 TRM), chapters 5 and 25 and appendix B.5 (axi_hp).
@@ -20,7 +20,8 @@ IRQ = 61  # IRQF2P[0]
 PLL_MHZ = 1000  # FCLK0 comes from it, divided by two numbers of six bits
 DIVISORS = sorted({first * second for first in range(1, 64) for second in range(1, 64)})
 FABRIC = range(0x4000_0000, 0x8000_0000)  # M_AXI_GP0
-AFI0_WIDTHS = (0xF800_8000, 0xF800_8014)  # bit 0: S_AXI_HP0 is 32 bits wide for reads, for writes
+# Bit 0: the port is 32 bits wide for reads, for writes.
+AFI_WIDTHS = {"S_AXI_HP0": (0xF800_8000, 0xF800_8014), "S_AXI_HP2": (0xF800_A000, 0xF800_A014)}
 
 
 class FakePynq:
@@ -40,7 +41,8 @@ class FakePynq:
     def __init__(self, board: SimulatedBoard):
         self.Clocks, self.interrupt = _Clocks(), _Interrupt(board)
         self._board, self._loaded = board, False
-        self._settings = dict.fromkeys(AFI0_WIDTHS, 1)
+        self._ports = AFI_WIDTHS if board.weights else {"S_AXI_HP0": AFI_WIDTHS["S_AXI_HP0"]}
+        self._settings = {each: 1 for widths in self._ports.values() for each in widths}
         self._taken: dict[int, int] = {}  # memory: from where, to where
 
     def Bitstream(self, path: str) -> "_Bitstream":
@@ -81,8 +83,9 @@ class FakePynq:
             self._settings[address] = value
             return
         self._reach(address)
-        if any(self._settings[each] & 1 for each in AFI0_WIDTHS):
-            raise PopstreamError("the simulated Zynq: S_AXI_HP0 is still 32 bits wide")
+        for port, widths in self._ports.items():
+            if any(self._settings[each] & 1 for each in widths):
+                raise PopstreamError(f"the simulated Zynq: {port} is still 32 bits wide")
         self._board.request("write", address, value)
 
     def _reach(self, address: int) -> None:

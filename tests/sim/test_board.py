@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator as Pipeline
+from hw.engine.engine import Engine
+from hw.engine.image import weights_image
+from hw.engine.passes import tail
+from hw.engine.plan import EnginePlan, plan_engine
 from hw.pipeline import Lanes, LayerLanes
 from hw.shell.axi import MemoryPort, ProcessorPort, Response
 from hw.shell.identity import Identity
@@ -38,6 +44,8 @@ from sw.host.registers import IDENTITY, Cause, register
 MODEL = load(zoo.path("digits-tiny"))
 CLOCK_HZ = {"zynq": 100_000_000, "serial": 1_000_000}
 BAUD = 100_000
+BITS = tail(MODEL.network, "bits")
+ENGINE = plan_engine(BITS, simd=16, pe=16, batch=6)
 
 
 def identity(shell: str, lanes: Lanes) -> Identity:
@@ -54,10 +62,15 @@ def identity(shell: str, lanes: Lanes) -> Identity:
     )
 
 
-def write_build(folder: Path, shell: str, lanes: Lanes) -> Path:
+def write_build(folder: Path, shell: str, lanes: Lanes, engine: EnginePlan | None = None) -> Path:
     """What hw.build leaves for a simulated board."""
     folder.mkdir()
     pipeline, about = Pipeline(MODEL.network, lanes), identity(shell, lanes)
+    if engine is not None:
+        pipeline, weights = Engine(network=BITS, plan=engine), weights_image(BITS, engine)
+        words, crc = engine.stream_words, zlib.crc32(weights)
+        about = replace(about, batch_frames=engine.batch, weight_words=words, weight_crc=crc)
+        (folder / "weights.bin").write_bytes(weights)
     if shell == "zynq":
         component = SimulatedZynq(MemoryShell(pipeline, about))
     else:
@@ -85,6 +98,11 @@ def builds(tmp_path_factory, simulator):
 @pytest.fixture(scope="module")
 def zynq(builds):
     return write_build(builds / "zynq", "zynq", Lanes("pixels", 8, LAYERS))
+
+
+@pytest.fixture(scope="module")
+def streamed(builds):
+    return write_build(builds / "streamed", "zynq", Lanes("bits", 16, LAYERS), ENGINE)
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +162,9 @@ def images(count: int) -> np.ndarray:
     return MODEL.samples.inputs[np.arange(count) % len(MODEL.samples.inputs)]
 
 
-def start(device, frames: int, source: int, destination: int) -> None:
+def start(device, frames: int, source: int, destination: int, **others: int) -> None:
     """Has the gateware do a job."""
-    words = {"ENABLE": 3, "SOURCE": source, "DESTINATION": destination, "FRAMES": frames}
+    words = {"ENABLE": 3, "SOURCE": source, "DESTINATION": destination, "FRAMES": frames} | others
     for name, value in (words | {"CONTROL": 1}).items():
         device.write(register(name).address, value)
 
@@ -184,6 +202,60 @@ def test_images_through_a_zynq(zynq, options):
     assert np.array_equal(labels, expected)
     assert np.array_equal(again, expected[:5])
     assert (counters["FRAMES_DONE"], counters["JOBS_DONE"]) == (125, 5)
+
+
+@pytest.mark.parametrize("options", [{}, {"stall": 0.5, "seed": 5}], ids=["free", "stalled"])
+def test_images_with_weights_from_memory(streamed, options):
+    frames = images(50)
+    with Accelerator.open(f"sim:{streamed}", batch=20, **options) as accelerator:
+        labels = accelerator.infer(frames)
+        again = accelerator.infer(frames[:5])
+        accelerator.reset()
+        once_more = accelerator.infer(frames[5:13])
+        counters = accelerator.counters
+    expected = predict(MODEL.network, frames)
+    assert labels.tolist() == expected.tolist()
+    assert again.tolist() == expected[:5].tolist()
+    assert once_more.tolist() == expected[5:13].tolist()
+    batches = 4 + 4 + 2 + 1 + 2
+    assert (counters["FRAMES_DONE"], counters["JOBS_DONE"]) == (batches * ENGINE.batch, 5)
+    assert counters["WORDS_READ"] == batches * ENGINE.stream_words
+    if not options:
+        assert 0 < counters["STALLS_WEIGHTS"] < counters["CYCLES_BUSY"] / 2
+
+
+def test_weights_are_those_in_memory(streamed, opened):
+    device = opened(streamed)
+    with Accelerator.open(device, model=streamed / "model.safetensors") as accelerator:
+        memory, expected = accelerator._link._weights, predict(MODEL.network, images(12))
+        right = memory.array.copy()
+        for array in (right, np.zeros_like(right), right):
+            memory.array[:] = array
+            memory.flush()
+            labels = accelerator.infer(images(12))
+            assert (labels.tolist() == expected.tolist()) == (array is right)
+
+
+@pytest.mark.parametrize(
+    ("weights", "cause"),
+    [(MEMORY[0] - 8, "WEIGHTS_SLAVE"), (MEMORY[0] + 4, "UNALIGNED"), (0, "NO_WEIGHTS")],
+)
+def test_failing_weights(streamed, opened, weights, cause):
+    device = opened(streamed)
+    device.set_clock(CLOCK_HZ["zynq"])
+    start(device, 2, MEMORY[0], MEMORY[0] + 4096, WEIGHTS=weights)
+    assert device.wait(1e-3)
+    assert status(device, "error")
+    assert status(device, "cause") == Cause[cause]
+    device.write(register("CONTROL").address, 2)
+    bits = images(6) >= MODEL.network.nodes[1].thresholds
+    frames = np.packbits(bits.reshape(6, -1), axis=1, bitorder="little")
+    device.board.request("store", MEMORY[0], frames.tobytes())
+    device.board.request("store", MEMORY[0] + 8192, (streamed / "weights.bin").read_bytes())
+    start(device, 1, MEMORY[0], MEMORY[0] + 4096, WEIGHTS=MEMORY[0] + 8192)
+    assert device.wait(1e-3) and not status(device, "error")
+    expected = predict(MODEL.network, images(6)).astype(np.uint8)
+    assert device.board.request("load", MEMORY[0] + 4096, 6) == expected.tobytes()
 
 
 def test_job_that_never_ends(zynq, opened):
@@ -328,6 +400,15 @@ def test_driver_with_a_narrow_memory_port(pynq):
     assert registers.read(0) == IDENTITY[0].address + 0x53504F50
     with pytest.raises(PopstreamError, match="S_AXI_HP0 is still 32 bits wide"):
         registers.write(0x80, 1)
+
+
+def test_driver_with_a_narrow_port_of_weights(streamed, opened):
+    pynq = FakePynq(opened(streamed).board)
+    pynq.Bitstream("shell.v").download()
+    for offset in (0x00, 0x14):
+        pynq.MMIO(0xF800_8000, 0x20).write(offset, 0)
+    with pytest.raises(PopstreamError, match="S_AXI_HP2 is still 32 bits wide"):
+        pynq.MMIO(BASE, 256).write(0x80, 1)
 
 
 def test_driver_that_reaches_for_nothing(pynq):
