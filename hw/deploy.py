@@ -30,7 +30,7 @@ What is here
 
   {bitstream:<20} {bitstream_is}
   model.safetensors    the network, 50 test images and their answers
-  run.sh               runs the host library, without installing anything
+{weights}  run.sh               runs the host library, without installing anything
   popstream.ipynb      the same in a notebook
   {wheel}
                        the host library, which needs Python 3.10 and numpy
@@ -89,8 +89,20 @@ def _device(board: Board) -> str:
     return "pynq" if board.shell.name == "zynq" else _SERIAL_DEVICE
 
 
+_WEIGHTS = """\
+  weights.bin          the weights that the FPGA reads from memory
+"""
+
+
 def write_deployment(
-    folder: Path, board: Board, model: Model, *, name: str, clock_hz: int, bitstream: Path | None
+    folder: Path,
+    board: Board,
+    model: Model,
+    *,
+    name: str,
+    clock_hz: int,
+    bitstream: Path | None,
+    weights: bytes = b"",
 ) -> Path:
     """Writes the folder; equal inputs give equal bytes.
 
@@ -106,6 +118,8 @@ def write_deployment(
         The pipeline's clock.
     bitstream : Path or None
         The bitstream, where it was made.
+    weights : bytes
+        What the pipeline reads as weights; empty where it has them.
 
     Returns
     -------
@@ -119,12 +133,14 @@ def write_deployment(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*folder.glob("*.whl"), *folder.glob("*.bi[tn]")):
+        for old in (*folder.glob("*.whl"), *folder.glob("*.bi[tn]")):  # weights.bin, too
             old.unlink()
         wheel = write_wheel(folder)
         made = f"top{board.bitstream_suffix}"
         if bitstream:
             write_file(folder / made, bitstream.read_bytes())
+        if weights:
+            write_file(folder / "weights.bin", weights)
     except OSError as error:
         raise PopstreamError(f"cannot write {folder}: {error.strerror or error}") from error
     save(folder / "model.safetensors", model.network, model.card, model.samples)
@@ -149,6 +165,7 @@ def write_deployment(
         mhz=clock_hz / 1e6,
         steps=steps,
         bitstream=made,
+        weights=_WEIGHTS if weights else "",
         bitstream_is="what the FPGA is loaded with" if bitstream else "not made yet: put it here",
         wheel=wheel.name,
     )

@@ -21,14 +21,20 @@ def model():
     return load(zoo.path("digits-tiny"))
 
 
-def write(folder, model, name="pynq", bits=b"bits"):
+def write(folder, model, name="pynq", bits=b"bits", weights=b""):
     bitstream = None
     if bits is not None:
         bitstream = folder.parent / "made.bit"
         bitstream.write_bytes(bits)
     this = board(name)
     return write_deployment(
-        folder, this, model, name="digits-tiny", clock_hz=this.clock_hz, bitstream=bitstream
+        folder,
+        this,
+        model,
+        name="digits-tiny",
+        clock_hz=this.clock_hz,
+        bitstream=bitstream,
+        weights=weights,
     )
 
 
@@ -62,6 +68,14 @@ def test_an_older_bitstream_does_not_stay(model, tmp_path):
     files = contents(write(tmp_path / "deploy", model, bits=None))
     assert "top.bit" not in files
     assert "not made yet: put it here" in files["README.txt"].decode()
+
+
+def test_weights_come_along_but_older_ones_do_not_stay(model, tmp_path):
+    files = contents(write(tmp_path / "deploy", model, weights=b"weights!"))
+    assert files["weights.bin"] == b"weights!"
+    assert "weights.bin          the weights that" in files["README.txt"].decode()
+    files = contents(write(tmp_path / "deploy", model))
+    assert "weights.bin" not in files and "weights.bin" not in files["README.txt"].decode()
 
 
 def test_notebook_is_valid_and_its_python_too(model, tmp_path):
