@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -111,7 +111,7 @@ class SlidingWindow(wiring.Component):
         if depth < least or depth & (depth - 1):
             raise ValueError(f"Depth must be a power of two from {least} on, not {depth}")
         self._fill = fill_words(fill, channels, bits, lanes)
-        self._beats, self._depth, self._family = channels // lanes, depth, family
+        self._depth, self._family = depth, family
         beat = stream.Signature(data.ArrayLayout(bits, lanes))
         super().__init__({"i": In(beat), "o": Out(beat)})
 
@@ -126,30 +126,34 @@ class SlidingWindow(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # Beats are numbered through all frames, as if rows and frames were one line. Numbers are
-        # known only by their distances: how far what has come is beyond the beat to be read, and
-        # how many more places are free than the next beat takes.
-        windows, beats, depth = self._windows, self._beats, self._depth
-        first = int(windows.firsts[0]) * beats
-        beyond_range, free_range = self._ranges()
-        beyond = Signal(beyond_range, init=-first - 1)
-        free = Signal(free_range, init=depth - 1)
+        m.submodules.scan = scan = _Scan(self._windows, len(self._fill))
         taken, read, moves, there = Signal(), Signal(), Signal(), Signal()
-        starts, outside, fill, step, freed = self._scan(m, read)
         m.d.comb += [
-            self.i.ready.eq(free >= 0),
             taken.eq(self.i.valid & self.i.ready),
             moves.eq(self.o.ready | ~self.o.valid),
-            there.eq((beyond >= 0) | outside),
             read.eq(moves & there),
+            scan.next.eq(read),
         ]
-        if first < 0:  # a frame begins with padding
-            with m.If(starts):
-                m.d.comb += there.eq(free < free.init)
-        m.d.sync += [
-            beyond.eq(beyond + taken - Mux(read, step, 0)),
-            free.eq(free - taken + Mux(read, freed, 0)),
+
+        # Beats are numbered through all frames, as if rows and frames were one line. Numbers are
+        # known only by how far the last beat that came is beyond the one to be read, and the next
+        # one beyond the last that there is a place for. The signs say what may happen.
+        depth = self._depth
+        beyond_range, excess_range = self._ranges()
+        beyond = Signal(beyond_range, init=-scan.first - 1)
+        excess = Signal(excess_range, init=-depth)
+        m.d.comb += [
+            self.i.ready.eq(excess < 0),
+            there.eq((beyond >= 0) | scan.outside),
         ]
+        if scan.first < 0:
+            with m.If(scan.starts):  # with padding
+                m.d.comb += there.eq(excess > -depth)
+        for distance, change in ((beyond, scan.back), (excess, scan.head_back)):
+            back = Signal.like(distance)
+            m.d.comb += back.eq(Mux(read, change, 0))
+            # A single adder, of which `taken` is the carry.
+            m.d.sync += distance.eq((Cat(1, distance) + Cat(taken, back))[1:])
 
         attrs = {}
         if self._family in LUT_RAM:  # so that it is where the plan expects it
@@ -162,23 +166,23 @@ class SlidingWindow(wiring.Component):
             m.d.sync += write.addr.eq(write.addr + 1)
 
         # What leaves is in the memory's own register, of which padding is the reset.
-        place = Signal(range(depth), init=first % depth)
+        place = Signal(range(depth), init=scan.first % depth)
         leaving = Signal.like(arriving, reset_less=True)
         m.d.comb += [port.addr.eq(place), self.o.payload.eq(leaving)]
         with m.If(moves):
             m.d.sync += self.o.valid.eq(read)
         with m.If(read):
-            m.d.sync += place.eq(place + step)
-            with m.If(outside):
-                m.d.sync += leaving.eq(fill)
+            m.d.sync += place.eq(place - scan.back)
+            with m.If(scan.outside):
+                m.d.sync += leaving.eq(Array(self._fill)[scan.beat])
             with m.Else():
                 m.d.sync += leaving.eq(port.data)
 
         return m
 
     def _ranges(self) -> tuple[range, range]:
-        """What `beyond` and `free` may be."""
-        windows = self._windows
+        """What `beyond` and `excess` may be."""
+        windows, beats = self._windows, len(self._fill)
         # What has come when a window's last beat is to be read: all of the windows before it.
         came = np.roll(windows.lasts, 1) + 1
         came[0] -= windows.pixels
@@ -188,91 +192,133 @@ class SlidingWindow(wiring.Component):
         # What no window has may be free before it has come.
         skipped = np.append(windows.heads[1:], windows.pixels) - windows.lasts
         return (
-            range(int(lowest) * self._beats, self._depth + int(highest) * self._beats),
-            range(-1, self._depth + max(0, int(skipped.max())) * self._beats),
+            range(int(lowest) * beats, self._depth + int(highest) * beats),
+            range(-self._depth - max(0, int(skipped.max())) * beats, 1),
         )
 
-    def _scan(self, m: Module, read: Value) -> tuple[Value, ...]:
-        """Goes from beat to beat of the windows.
 
-        Returns
-        -------
-        starts : Signal
-            Whether the beat is the frame's first.
-        outside : Signal
-            Whether the beat is padding.
-        fill : Value
-            What it is then.
-        step : Signal
-            How far it is to the next beat.
-        freed : Signal
-            How many places are free once this one has been read.
-        """
+class _Scan(wiring.Component):
+    """Goes from beat to beat of the windows of images; all that is said of a beat is in registers.
+
+    Parameters
+    ----------
+    windows : Windows
+    beats : int
+        Of a pixel.
+
+    Members
+    -------
+    next : In(1)
+        Goes on to the next beat. Not in the first cycle after a reset.
+    starts : Out(1)
+        Whether the beat is a frame's first; also in the first cycle.
+    outside : Out(1)
+        Whether it is padding.
+    beat : Out(range(beats))
+        Which of its pixel it is.
+    back : Out(signed)
+        How far it is from the next beat back to this one, where rows and frames are one line.
+    head_back : Out(signed)
+        How far it is from the next head back to the one there was, once the beat was read.
+    """
+
+    def __init__(self, windows: Windows, beats: int):
+        self._windows, self._beats = windows, beats
+        top, bottom, left, right = windows.padding
+        self._rows = top + windows.height + bottom
+        self._columns = left + windows.width + right
+        longest = (self._rows * windows.width + self._columns) * beats
+        super().__init__(
+            {
+                "next": In(1),
+                "starts": Out(1, init=1),
+                "outside": Out(1),
+                "beat": Out(range(beats)),
+                "back": Out(range(-longest, longest)),
+                "head_back": Out(range(-windows.pixels * beats, 1)),
+            }
+        )
+
+    @property
+    def first(self) -> int:
+        """The number of the first beat of all."""
+        return int(self._windows.firsts[0]) * self._beats
+
+    def elaborate(self, platform):
+        m = Module()
         windows, beats = self._windows, self._beats
         (kernel_rows, kernel_columns), (down, across) = windows.kernel, windows.stride
-        top, bottom, left, right = windows.padding
+        top, _, left, _ = windows.padding
         height, width = windows.height, windows.width
+
+        # The registers are a beat behind.
+        begun, moves = Signal(), Signal()
+        m.d.comb += moves.eq(self.next | ~begun)
+        m.d.sync += begun.eq(1)
 
         # Where the beat is in its pixel, and the pixel in its window and in the padded image.
         beat = Signal(range(beats))
         kernel_row, kernel_column = Signal(range(kernel_rows)), Signal(range(kernel_columns))
-        row_range, column_range = range(top + height + bottom), range(left + width + right)
-        row, column = Signal(row_range), Signal(column_range)
+        row, column = Signal(range(self._rows)), Signal(range(self._columns))
         bottom_row = (windows.rows - 1) * down + kernel_rows - 1
         right_column = (windows.columns - 1) * across + kernel_columns - 1
         last_beat = beat == beats - 1
         last_kernel_column = kernel_column == kernel_columns - 1
         last_kernel_row = kernel_row == kernel_rows - 1
-        starts, outside = Signal(init=1), Signal()
-        with m.If(read):
-            m.d.sync += starts.eq(0)
-        m.d.comb += outside.eq(
-            (row < top) | (row >= top + height) | (column < left) | (column >= left + width)
-        )
 
-        longest = (len(row_range) * width + len(column_range)) * beats
-        step = Signal(range(-longest, longest))
-        freed = Signal(range(windows.pixels * beats + 1))
-
-        def follow(rows: int, columns: int, frames: int = 0):
-            """The next pixel is so many rows below and columns to the right."""
-            pixels = frames * windows.pixels + rows * width + columns
-            m.d.comb += step.eq((pixels - 1) * beats + 1)
-            with m.If(read):
-                m.d.sync += [row.eq(row + rows), column.eq(column + columns)]
-
-        # What a window frees is between its head and the next one's; only a row whose first row of
-        # pixels is in the image has more than one head.
+        # What a window frees is between its head and the next one's; only a row of windows whose
+        # first row of pixels is in the image has more than one head.
         heads = windows.heads.reshape(windows.rows, windows.columns)
         rights = np.arange(windows.columns) * across + kernel_columns - 1
         bottoms = np.arange(windows.rows) * down + kernel_rows - 1
         several = heads[:, -1] > heads[:, 0]
-        in_row = _stepwise(column, rights, np.diff(heads[several.argmax()]))
-        to_row = _stepwise(row, bottoms, heads[1:, 0] - heads[:-1, -1])
+        in_row = _stepwise(column, rights, -np.diff(heads[several.argmax()]))
+        in_row = Mux(_stepwise(row, bottoms, several), in_row, 0)
+        to_row = _stepwise(row, bottoms, heads[:-1, -1] - heads[1:, 0])
+        to_frame = int(heads[-1, -1]) - windows.pixels
+
+        starts, ends = Signal(init=1), Signal()
+        back, head_back = Signal.like(self.back), Signal.like(self.head_back)
+
+        def follow(rows: int, columns: int, frames: int = 0, *, head: Value | int = 0):
+            """The next pixel is so many rows below and columns to the right; the head moves."""
+            pixels = frames * windows.pixels + rows * width + columns
+            m.d.comb += [back.eq((1 - pixels) * beats - 1), head_back.eq(head * beats)]
+            with m.If(moves):
+                m.d.sync += [row.eq(row + rows), column.eq(column + columns)]
+
         with m.If(~last_beat):
-            m.d.comb += step.eq(1)
+            m.d.comb += back.eq(-1)
         with m.Elif(~last_kernel_column):
             follow(0, 1)
         with m.Elif(~last_kernel_row):
             follow(1, 1 - kernel_columns)
         with m.Elif(column != right_column):
-            follow(1 - kernel_rows, across + 1 - kernel_columns)
-            m.d.comb += freed.eq(Mux(_stepwise(row, bottoms, several), in_row, 0) * beats)
+            follow(1 - kernel_rows, across + 1 - kernel_columns, head=in_row)
         with m.Elif(row != bottom_row):
-            follow(down + 1 - kernel_rows, -right_column)
-            m.d.comb += freed.eq(to_row * beats)
+            follow(down + 1 - kernel_rows, -right_column, head=to_row)
         with m.Else():
-            follow(-bottom_row, -right_column, frames=1)
-            m.d.comb += freed.eq((windows.pixels - int(heads[-1, -1])) * beats)
-            m.d.sync += starts.eq(read | starts)
-        with m.If(read):
+            follow(-bottom_row, -right_column, frames=1, head=to_frame)
+            m.d.comb += ends.eq(1)
+        with m.If(moves):
+            m.d.sync += starts.eq(ends)
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
             with m.If(last_beat):
                 m.d.sync += kernel_column.eq(Mux(last_kernel_column, 0, kernel_column + 1))
                 with m.If(last_kernel_column):
                     m.d.sync += kernel_row.eq(Mux(last_kernel_row, 0, kernel_row + 1))
 
-        return starts, outside, Array(self._fill)[beat], step, freed
+        in_rows = (row >= top) & (row < top + height)
+        in_columns = (column >= left) & (column < left + width)
+        with m.If(moves):
+            m.d.sync += [
+                self.starts.eq(starts),
+                self.outside.eq(~(in_rows & in_columns)),
+                self.beat.eq(beat),
+                self.back.eq(back),
+                self.head_back.eq(head_back),
+            ]
+        return m
 
 
 def _stepwise(place: Signal, places: np.ndarray, values: np.ndarray) -> Value:
