@@ -18,7 +18,16 @@ from boards.catalogue import Board
 from hw.cores.matrix_unit import LUT_RAM
 from hw.cores.rom import rom_luts
 from hw.cores.width_converter import converter_sizes
-from hw.pipeline import Conversion, Matrix, Maximum, Pooling, Stage, Thresholding, Window
+from hw.pipeline import (
+    Conversion,
+    Matrix,
+    Maximum,
+    Pooling,
+    Quantisation,
+    Stage,
+    Thresholding,
+    Window,
+)
 
 __all__ = [
     "FAMILIES",
@@ -30,6 +39,7 @@ __all__ = [
     "estimate",
     "lane_luts",
     "levels_near",
+    "quantiser_cost",
     "rom",
     "rom_columns",
     "shell_resources",
@@ -127,6 +137,7 @@ class _Family:
     control: float  # handshake of a unit; its counters take more
     mux: tuple[float, float]  # a multiplexer of n bits: LUTs a bit, and how many fewer; at least 1
     maximum: tuple[float, float]  # LUTs of a bit of a score that is compared, and others
+    compared: float  # LUTs of a bit of a number that is compared with one from a ROM
     link: float  # the serial link, the clock and the LEDs
 
 
@@ -164,6 +175,7 @@ FAMILIES = {
         control=22,
         mux=(0.42, 0),
         maximum=(1.9, 4),
+        compared=0.56,
         link=830,
     ),
     "ecp5": _Family(
@@ -183,6 +195,7 @@ FAMILIES = {
         control=30,
         mux=(0.95, 0.9),
         maximum=(2.1, 45),
+        compared=0.95,
         link=1000,
     ),
     "ice40": _Family(
@@ -195,6 +208,7 @@ FAMILIES = {
         control=30,
         mux=(0.95, 0.9),
         maximum=(3.0, 10),
+        compared=1.6,
         link=950,
     ),
 }
@@ -413,6 +427,40 @@ def unit_cost(
     return Resources(luts, ffs, memory, lut_rams, dsps)
 
 
+def quantiser_cost(
+    board: Board, *, neurons: int, levels: int, top: int, classes: int, lanes
+) -> Resources:
+    """What a quantiser costs.
+
+    Parameters
+    ----------
+    neurons, levels, top
+        Of `hw.cores.quantiser.Quantiser`.
+    classes : int
+        Pairs of a row's class and a column's.
+    lanes : int or array of int
+        Neurons a beat.
+    """
+    family, lanes = FAMILIES[board.family], np.asarray(lanes)
+    rows, width = classes * -(-neurons // lanes), (top + 1).bit_length()
+    bits = levels.bit_length()
+    address = np.ceil(np.log2(rows))
+    luts, ffs = 25.0 + (15 if classes > 1 else 0) + np.log2(rows), 20.0 + 2 * bits * address
+    for known in range(bits):
+        # A ROM in which the bits that are known choose, and a comparison; scores wait beside.
+        words = rows << known
+        compared = width * np.where(words > 1, family.compared, family.sum_bit / 5)
+        luts = luts + lanes * (rom(words, width, board.family) * (words > 1) + compared)
+        read = np.where(words > 1, rom_columns(words, width) + address + known, 0)
+        ffs = ffs + lanes * (read + 2 * width + 2 * known)
+    if family.ram_lut:
+        ram = lanes * bits * family.ram_lut
+        return Resources(luts=luts + ram, ffs=ffs, lut_rams=ram)
+    words = 2 * bits + 2  # that wait, in flip-flops
+    row, less = family.mux
+    return Resources(luts + lanes * bits * (row * words - less), ffs + lanes * bits * words)
+
+
 @cache
 def conversion_cost(
     family: str, elements: int, i_lanes: int, lanes: int, width: int = 1
@@ -521,6 +569,18 @@ def stage_resources(stage: Stage, board: Board) -> Resources:
             return _window_cost(stage, board)
         case Pooling():
             return _pooling_cost(stage, board)
+        case Quantisation():
+            shape = stage.thresholds.shape
+            levels = 1 if len(shape) % 2 else shape[-1]
+            cost = quantiser_cost(
+                board,
+                neurons=stage.elements,
+                levels=levels,
+                top=stage.top,
+                classes=stage.thresholds.size // (stage.elements * levels),
+                lanes=stage.lanes,
+            )
+            return Resources(*(float(getattr(cost, f.name)) for f in fields(cost)))
         case Thresholding():
             return Resources(luts=stage.lanes * _threshold_luts(stage, board))
         case Maximum():

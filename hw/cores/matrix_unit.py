@@ -1,7 +1,7 @@
 """The matrix unit: XNOR, popcount and threshold, some synapses of some neurons a cycle."""
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,6 +11,7 @@ from hw.cores.accumulator import SUM_WIDTH, Accumulator
 from hw.cores.popcount import Popcount, levels
 from hw.cores.register import Register
 from hw.cores.results import keep_results
+from hw.cores.threshold import at_least
 
 __all__ = ["ACCUMULATORS", "LUT_RAM", "STORAGE", "TABLE", "MatrixUnit"]
 
@@ -483,7 +484,7 @@ class MatrixUnit(wiring.Component):
             with m.If(valid):
                 m.d.sync += accumulator.eq(total)
         elif self.groups == 1 and starts is not None:
-            return _at_least(count, self._thresholds[neuron])
+            return at_least(count, self._thresholds[neuron])
         else:
             m.d.comb += total.eq(count + start)
         return total if starts is None else total[-1]
@@ -515,7 +516,7 @@ class MatrixUnit(wiring.Component):
         if starts is not None:
             higher = total[planes:][: (self._most + top >> bits).bit_length()]
             if self.groups == 1:
-                return _at_least(higher, self._thresholds[neuron] + top >> bits)
+                return at_least(higher, self._thresholds[neuron] + top >> bits)
             return higher >= multiple
 
         lower = Signal(bits - planes, name=f"lower_{neuron}", reset_less=True)
@@ -544,13 +545,3 @@ class MatrixUnit(wiring.Component):
 def _sum_levels(planes: int) -> int:
     """Levels of additions that make one count of those of so many planes."""
     return (planes - 1).bit_length()
-
-
-def _at_least(count: Value, threshold: int) -> Value:
-    """Whether a count reaches a constant, as logic from its lowest bit up: no carry chain."""
-    if threshold >> len(count):
-        return Const(0)
-    reached = Const(1)
-    for k in range(len(count)):
-        reached = count[k] & reached if threshold >> k & 1 else count[k] | reached
-    return reached

@@ -10,6 +10,7 @@ from amaranth.utils import bits_for
 
 from hw.cores.results import keep_results
 from hw.cores.rom import LATENCY, Rom
+from hw.cores.threshold import at_least
 
 __all__ = ["MOST_LEVELS", "Quantiser", "quantiser_cycles"]
 
@@ -161,7 +162,11 @@ class Quantiser(wiring.Component):
             valid = self._late(m, valid, f"valid_{bit}")
             for lane, threshold in enumerate(thresholds):
                 known = self._late(m, levels[lane], f"level_{bit}_{lane}", reset_less=True)
-                reached = scores.word_select(lane, score_width) >= threshold
+                score = scores.word_select(lane, score_width)
+                if asked[:, lane].size == 1:
+                    reached = at_least(score, int(asked[0, lane, 0]))
+                else:
+                    reached = score >= threshold
                 levels[lane] = Cat(reached, known)
 
         keep_results(

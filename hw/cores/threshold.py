@@ -2,11 +2,21 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Threshold"]
+__all__ = ["Threshold", "at_least"]
+
+
+def at_least(count: Value, threshold: int) -> Value:
+    """Whether a count reaches a constant, as logic from its lowest bit up: no carry chain."""
+    if threshold >> len(count):
+        return Const(0)
+    reached = Const(1)
+    for k in range(len(count)):
+        reached = count[k] & reached if threshold >> k & 1 else count[k] | reached
+    return reached
 
 
 class Threshold(wiring.Component):
