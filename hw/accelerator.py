@@ -10,6 +10,7 @@ from hw.cores.max_pool import MaxPool
 from hw.cores.quantiser import Quantiser
 from hw.cores.sliding_window import SlidingWindow
 from hw.cores.threshold import Threshold
+from hw.cores.whole_window import WholeWindow
 from hw.cores.width_converter import WidthConverter
 from hw.pipeline import (
     Conversion,
@@ -109,19 +110,21 @@ class Accelerator(wiring.Component):
                     family=self._family,
                 )
             case Window():
-                return SlidingWindow(
-                    height=stage.height,
-                    width=stage.columns,
-                    channels=stage.channels,
-                    bits=stage.width,
-                    kernel=stage.kernel,
-                    stride=stage.stride,
-                    padding=stage.padding,
-                    fill=stage.fill,
-                    lanes=stage.lanes,
-                    depth=stage.depth,
-                    family=self._family,
-                )
+                image = {
+                    "height": stage.height,
+                    "width": stage.columns,
+                    "channels": stage.channels,
+                    "bits": stage.width,
+                    "kernel": stage.kernel,
+                    "stride": stage.stride,
+                    "padding": stage.padding,
+                    "fill": stage.fill,
+                    "depth": stage.depth,
+                    "family": self._family,
+                }
+                if stage.parallel:
+                    return WholeWindow(**image)
+                return SlidingWindow(**image, lanes=stage.lanes)
             case Pooling():
                 return MaxPool(
                     height=stage.height,

@@ -175,8 +175,13 @@ class Window(Stage):
 
     @property
     def depth(self) -> int:
-        """Beats that the line buffer holds."""
-        return self.line_buffer or ring_depth(self.windows.enough + 2, self.channels, self.i_lanes)
+        """Beats that the line buffer holds; where windows leave as one beat, pixels before it."""
+        if self.line_buffer:
+            return self.line_buffer
+        windows = self.windows
+        if self.parallel:
+            return windows.enough + 2 - windows.least
+        return ring_depth(windows.enough + 2, self.channels, self.i_lanes)
 
     @property
     def i_lanes(self) -> int:
@@ -347,14 +352,13 @@ def _window(node: Conv, shape, width: int, low: int, folding: LayerLanes) -> Win
             f"{node.synapses} synapses of a window, not {lanes}"
         )
     windows = Windows(*shape[:2], node.kernel, node.stride, node.padding)
-    least = ring_depth(windows.least, node.channels, min(lanes, node.channels))
-    if folding.line_buffer and (
-        folding.line_buffer < least or folding.line_buffer & (folding.line_buffer - 1)
-    ):
-        raise PlanError(
-            f"{node.name}: line_buffer must be a power of two from {least} on, "
-            f"not {folding.line_buffer}"
-        )
+    if folding.line_buffer and lanes <= node.channels:
+        least = ring_depth(windows.least, node.channels, lanes)
+        if folding.line_buffer < least or folding.line_buffer & (folding.line_buffer - 1):
+            raise PlanError(
+                f"{node.name}: line_buffer must be a power of two from {least} on, "
+                f"not {folding.line_buffer}"
+            )
     return Window(
         f"{node.name}_window",
         None,

@@ -18,6 +18,7 @@ import numpy as np
 from hw.cores import rom
 from hw.cores.argmax import argmax_cycles
 from hw.cores.quantiser import quantiser_cycles
+from hw.cores.whole_window import Sweep
 from hw.cores.width_converter import converter_sizes
 from hw.cores.windows import Windows
 from hw.events import Process, Stream, Tokens, run
@@ -160,7 +161,41 @@ def _quantisation(stage: Quantisation, i: Stream, o: Stream) -> Iterator[Process
     yield leave()
 
 
+def _whole_window(stage: Window, i: Stream, o: Stream) -> Iterator[Process]:
+    sweep = Sweep(stage.windows)
+    room, came = Tokens([0] * stage.depth), Tokens()
+
+    def arrive():
+        time = 0
+        while True:
+            time = 1 + (yield from i.take(max(time, (yield room))))
+            came.put(time)
+
+    def shift():
+        time = min(stage.padding[2], stage.kernel[1] - 1)
+        waits = not sweep.inside[0]  # for the image to come, though it begins with padding
+        places = list(zip(sweep.inside.tolist(), sweep.completes.tolist(), strict=True))
+        while True:
+            if waits:
+                time = max(time, (yield came))
+                came.put_back(time)
+            for inside, completes in places:
+                if inside:
+                    time = max(time, (yield came))
+                    room.put(time + 1)
+                if completes:
+                    time = max(time + 1, (yield from o.give(time + 1)))
+                else:
+                    time += 1
+
+    yield arrive()
+    yield shift()
+
+
 def _window(stage: Window, i: Stream, o: Stream) -> Iterator[Process]:
+    if stage.parallel:
+        yield from _whole_window(stage, i, o)
+        return
     windows, beats = stage.windows, stage.channels // stage.i_lanes
     heads = windows.heads.tolist()
     came, freed = Tokens(), Tokens()
@@ -294,6 +329,8 @@ def stage_cycles(stage: Stage) -> int:
             return stage.vectors * stage.fold
         case Conversion():
             return stage.vectors * max(stage.beats, -(-stage.elements // stage.i_lanes))
+        case Window() if stage.parallel:
+            return Sweep(stage.windows).places
         case Window() | Pooling():
             return max(stage.i_beats, stage.frame_beats)
         case Maximum():
