@@ -80,6 +80,9 @@ def run(args: argparse.Namespace) -> bool:
     waited = (
         f"waited {counted['STALLS_IN']:,} cycles for input, {counted['STALLS_OUT']:,} for output"
     )
+    if identity.weight_bytes:
+        read = 8 * counted["WORDS_READ"]
+        waited += f", {counted['STALLS_WEIGHTS']:,} for {read:,} bytes of weights"
     if serial:
         say(f"busy for {cycles:,} cycles, from a frame's last byte to its answer's; {waited}")
     else:

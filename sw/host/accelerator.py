@@ -341,7 +341,7 @@ class Accelerator:
 
     def _enough(self, frames: np.ndarray, seconds: float) -> np.ndarray:
         """Frames, repeated to a whole batch, or to as many as take so long."""
-        count = 1
+        count = min(self._batch, max(1, self._identity.batch_frames))
         while True:
             batch = frames[np.arange(count) % len(frames)]
             began = time.perf_counter()

@@ -236,9 +236,27 @@ def test_weights_are_those_in_memory(streamed, opened):
             assert (labels.tolist() == expected.tolist()) == (array is right)
 
 
+def test_reset_in_mid_batch(streamed, opened):
+    """Whatever the engine is doing, and its port, the next batch is right."""
+    device = opened(streamed, stall=0.2)
+    with Accelerator.open(device, model=streamed / "model.safetensors") as accelerator:
+        expected = predict(MODEL.network, images(6))
+        weights = accelerator._link._weights.address
+        for cycles in range(20, 2 * ENGINE.timing.per_batch, 97):
+            start(device, 2, MEMORY[0], MEMORY[0] + 4096, WEIGHTS=weights)
+            device.board.request("run", cycles)
+            accelerator.reset()
+            assert accelerator.infer(images(6)).tolist() == expected.tolist(), cycles
+
+
 @pytest.mark.parametrize(
     ("weights", "cause"),
-    [(MEMORY[0] - 8, "WEIGHTS_SLAVE"), (MEMORY[0] + 4, "UNALIGNED"), (0, "NO_WEIGHTS")],
+    [
+        (MEMORY[0] - 8, "WEIGHTS_SLAVE"),
+        (sum(MEMORY) - 8 * (ENGINE.stream_words // 2), "WEIGHTS_SLAVE"),  # the rest is nowhere
+        (MEMORY[0] + 4, "UNALIGNED"),
+        (0, "NO_WEIGHTS"),
+    ],
 )
 def test_failing_weights(streamed, opened, weights, cause):
     device = opened(streamed)
