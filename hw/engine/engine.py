@@ -107,7 +107,7 @@ class Engine(wiring.Component):
         # 2: the word.
         x = Signal(simd)
         words = Array([banks[0].word, banks[1].word, banks[2].word])
-        m.d.comb += x.eq(Mux(later(2).padding, fill, words[later(2).source]))
+        m.d.comb += x.eq(Mux(sequencer.padding, fill, words[later(2).source]))
 
         # 3 to 3 + s: it meets the tile.
         m.submodules.popcount = popcount = Popcount(width=simd, words=pe, stages=s, family=family)

@@ -36,6 +36,9 @@ SCORE_CYCLES = 3
 # start from these must have begun.
 MOST_STAGES = 4
 
+# Cycles between the last word of a chunk and the first one of the next, at least.
+CHUNK_GAP = 2
+
 # Cycles from one tile's start to the next one's, at least: a sum is read again when it is written.
 SHORTEST_TILE = 3
 
@@ -371,6 +374,7 @@ class _Clockwork:
                         waited += 0 if step.resident else start - at
                     read = start + pixels
                     at = max(read, start + SHORTEST_TILE)
+                at = max(at, read + CHUNK_GAP) if group == step.groups - 1 else at
                 if step.work.scores:
                     lanes = min(self._plan.pe, step.work.outputs[2] - group * self._plan.pe)
                     at = read + drain + pixels * lanes

@@ -1,6 +1,6 @@
 """What an engine reads, adds and writes, cycle by cycle."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,12 +26,12 @@ def issue_layout(plan: EnginePlan) -> data.StructLayout:
     `valid`: there is one, of pixel `pixel` of the chunk. `swap`: it is the first that meets a new
     tile. `pool`: it is ORed, else multiplied. `first`, `last`: it is the pixel's first or last
     word; with the last, `count` words go to bank `target` from address `to` on. `source` and
-    `address`: where it is, except for `padding`, where `fill` is its place in `padding_words`.
+    `address`: where it is, unless it is padding: then `fill` is its place in `padding_words`.
     `starts`: what the sums start from.
     """
     return data.StructLayout(
         {
-            **{"valid": 1, "swap": 1, "pool": 1, "first": 1, "last": 1, "padding": 1},
+            **{"valid": 1, "swap": 1, "pool": 1, "first": 1, "last": 1},
             **{"source": 2, "target": 1},
             "pixel": range(max(2, plan.depth)),
             "address": range(max(2, *plan.bank_words)),
@@ -66,6 +66,8 @@ class Sequencer(wiring.Component):
         The next tile is there.
     o : Out(issue_layout(plan))
         From registers.
+    padding : Out(1)
+        What `o` said a cycle ago is padding.
     score : Out(1)
         The sums of a group's pixels are scores, and all there. Until `scored`.
     pixels : Out(range(depth))
@@ -84,6 +86,7 @@ class Sequencer(wiring.Component):
                 "release": Out(1),
                 "loaded": In(1),
                 "o": Out(issued),
+                "padding": Out(1),
                 "score": Out(1),
                 "pixels": Out(issued["pixel"].shape),
                 "chunk_ends": Out(1),
@@ -197,21 +200,35 @@ class Sequencer(wiring.Component):
         chunk, rows_left = Signal.like(at["chunks"]), Signal.like(at["rows"])
         pixel, starts_at = Signal.like(self.o.pixel), Signal.like(self.o.starts)
 
+        # What is the last of its kind, and how many rows follow the first one of this chunk and of
+        # the next. From registers: no tile ends in the cycle in which it is begun but those that
+        # begin two cycles after the last one ended.
+        is_last = {
+            "word": word == at["words"],
+            "column": kernel_column == at["kernel_columns"],
+            "row": kernel_row == at["kernel_rows"],
+            "group": group == at["groups"],
+            "chunk": chunk == at["chunks"],
+        }
+        last_now = is_last["word"] & is_last["column"] & is_last["row"]
+        known = {name: Signal(name=f"last_{name}") for name in is_last}
+        last, rows_here, rows_next = Signal(), Signal.like(rows_left), Signal.like(rows_left)
+        m.d.sync += [known[name].eq(value) for name, value in is_last.items()]
+        m.d.sync += [
+            last.eq(last_now),
+            rows_here.eq(Mux(chunk == at["chunks"], at["last_rows"], at["rows"])),
+            rows_next.eq(Mux(chunk + 1 == at["chunks"], at["last_rows"], at["rows"])),
+        ]
         issue, row_ends = Signal(), columns_left == 0
-        tile_ends = row_ends & (rows_left == 0)
-        last_word, last_column = word == at["words"], kernel_column == at["kernel_columns"]
-        last = last_word & last_column & (kernel_row == at["kernel_rows"])
-        last_group, last_chunk = group == at["groups"], chunk == at["chunks"]
-        chunk_ends, pass_ends, next_chunk = Signal(), Signal(), Signal.like(chunk)
+        tile_ends, chunk_ends, pass_ends = Signal(), Signal(), Signal()
         m.d.comb += [
-            chunk_ends.eq(tile_ends & last & last_group),
-            pass_ends.eq(chunk_ends & last_chunk),
-            next_chunk.eq(chunk + chunk_ends),
+            tile_ends.eq(row_ends & (rows_left == 0)),
+            chunk_ends.eq(tile_ends & last & known["group"]),
+            pass_ends.eq(chunk_ends & known["chunk"]),
         ]
 
-        def first_window(row, chunk):
+        def first_window(row):
             """What is to be done where a row of windows begins."""
-            rows = Mux(chunk == at["chunks"], at["last_rows"], at["rows"])
             return [
                 here.eq(row),
                 address.eq(row.address),
@@ -219,7 +236,7 @@ class Sequencer(wiring.Component):
                 columns_left.eq(at["out_columns"]),
                 to.eq(row.to),
                 class_at.eq(at["column_class"]),
-            ], [pixel.eq(0), rows_left.eq(rows)]
+            ]
 
         with m.If(issue):
             m.d.sync += [
@@ -231,33 +248,53 @@ class Sequencer(wiring.Component):
                 class_at.eq(class_at + 1),
             ]
             with m.If(row_ends):
-                row, _ = first_window(following, chunk)
-                m.d.sync += [*row, rows_left.eq(rows_left - 1)]
+                m.d.sync += [first_window(following), rows_left.eq(rows_left - 1)]
             with m.If(tile_ends):
-                row, tile = first_window(first_row, next_chunk)
-                m.d.sync += [*tile, first.eq(last), self.pixels.eq(pixel)]
-                m.d.sync += [self.chunk_ends.eq(chunk_ends), self.batch_ends.eq(pass_ends)]
+                m.d.sync += [
+                    pixel.eq(0),
+                    rows_left.eq(rows_here),
+                    first.eq(last),
+                    self.pixels.eq(pixel),
+                    self.chunk_ends.eq(chunk_ends),
+                    self.batch_ends.eq(pass_ends),
+                ]
                 with m.If(chunk_ends):
-                    m.d.sync += [first_row.eq(following), chunk.eq(next_chunk)]
+                    m.d.sync += [
+                        first_row.eq(following),
+                        rows_left.eq(rows_next),
+                        chunk.eq(Mux(known["chunk"], 0, chunk + 1)),
+                    ]
                 with m.Else():
-                    m.d.sync += row
-                self._next_word(m, at, word, kernel_column, kernel_row, offset)
+                    m.d.sync += first_window(first_row)
+                m.d.sync += [word.eq(word + 1), offset.eq(offset + 1)]
+                with m.If(known["word"]):
+                    m.d.sync += [
+                        word.eq(0),
+                        kernel_column.eq(kernel_column + 1),
+                        offset.eq(offset + at["window_column"]),
+                    ]
+                with m.If(known["word"] & known["column"]):
+                    m.d.sync += [
+                        kernel_column.eq(0),
+                        kernel_row.eq(kernel_row + 1),
+                        offset.eq(offset + at["window_row"]),
+                    ]
                 with m.If(last):
                     m.d.sync += [
                         kernel_row.eq(0),
-                        offset.eq(Mux(at["pool"] & ~last_group, group + 1, 0)),
-                        group.eq(Mux(last_group, 0, group + 1)),
-                        group_to.eq(Mux(last_group, 0, group_to + at["group_words"])),
+                        offset.eq(Mux(at["pool"] & ~known["group"], group + 1, 0)),
+                        group.eq(Mux(known["group"], 0, group + 1)),
+                        group_to.eq(Mux(known["group"], 0, group_to + at["group_words"])),
                     ]
                     with m.If(~at["pool"]):
                         m.d.sync += starts_at.eq(
                             Mux(starts_at == 2 * plan.classes, 0, starts_at + plan.classes)
                         )
 
-        # Tiles begin when they are there, and not too soon after each other.
+        # Tiles begin when they are there, and not too soon after each other or a chunk's end.
         begun, recent, begins = Signal(), Signal(SHORTEST_TILE - 1), Signal()
         m.d.comb += begins.eq(~begun & (at["pool"] | self.loaded) & (recent == 0))
-        m.d.sync += recent.eq(Cat(issue & ~begun, recent))
+        m.d.sync += recent.eq(Cat(issue & (~begun | chunk_ends), recent))
         with m.If(issue):
             m.d.sync += begun.eq(~tile_ends)
 
@@ -272,8 +309,12 @@ class Sequencer(wiring.Component):
                     origin.left.eq(at["out_rows"]),
                     origin.class_at.eq(at["row_class"]),
                 ]
-                row, tile = first_window(origin, Const(0))
-                m.d.sync += [*row, *tile, first_row.eq(origin), first.eq(1), chunk.eq(0)]
+                m.d.sync += [
+                    first_window(origin),
+                    first_row.eq(origin),
+                    rows_left.eq(Mux(at["chunks"] == 0, at["last_rows"], at["rows"])),
+                    first.eq(1),
+                ]
                 with m.If((number != 0) | self.filled):
                     m.next = "Run"
             with m.State("Run"):
@@ -298,12 +339,14 @@ class Sequencer(wiring.Component):
                         m.d.sync += number.eq(0)
                         m.next = "Begin"
 
-        # What leaves; padding is told by the window's place in the image.
+        # What leaves, and a cycle later whether it is padding; then it lies outside of the image.
         in_row, in_column = Signal(coordinate), Signal(coordinate)
-        m.d.comb += [in_row.eq(here.row + kernel_row), in_column.eq(column + kernel_column)]
-        outside = [
-            (in_row.as_unsigned() >= at["height"]),
-            (in_column.as_unsigned() >= at["width"]),
+        m.d.sync += [
+            in_row.eq(here.row + kernel_row),
+            in_column.eq(column + kernel_column),
+            self.padding.eq(
+                (in_row.as_unsigned() >= at["height"]) | (in_column.as_unsigned() >= at["width"])
+            ),
         ]
         rows, columns = self._class_tables(m, here.class_at, class_at)
         m.d.sync += [
@@ -311,36 +354,19 @@ class Sequencer(wiring.Component):
             self.o.swap.eq(begins & issue & ~at["pool"]),
             self.o.pool.eq(at["pool"]),
             self.o.first.eq(first),
-            self.o.last.eq(last),
-            self.o.padding.eq(Cat(outside).any()),
+            self.o.last.eq(last_now),
             self.o.source.eq(at["source"]),
             self.o.target.eq(at["target"]),
             self.o.pixel.eq(pixel),
             self.o.address.eq(address + offset),
             self.o.to.eq(to + group_to),
             self.o.count.eq(
-                Mux(at["scores"], 0, Mux(last_group, at["last_words"], at["group_words"]))
+                Mux(at["scores"], 0, Mux(is_last["group"], at["last_words"], at["group_words"]))
             ),
             self.o.fill.eq(at["fill"] + word),
             self.o.starts.eq(starts_at + rows + columns),
         ]
         return m
-
-    def _next_word(self, m, at, word, kernel_column, kernel_row, offset):
-        """Moves on in the window; from its last word to anywhere."""
-        m.d.sync += [word.eq(word + 1), offset.eq(offset + 1)]
-        with m.If(word == at["words"]):
-            m.d.sync += [
-                word.eq(0),
-                kernel_column.eq(kernel_column + 1),
-                offset.eq(offset + at["window_column"]),
-            ]
-            with m.If(kernel_column == at["kernel_columns"]):
-                m.d.sync += [
-                    kernel_column.eq(0),
-                    kernel_row.eq(kernel_row + 1),
-                    offset.eq(offset + at["window_row"]),
-                ]
 
     def _class_tables(self, m, row_at, column_at):
         """The class of a window: what its row and what its column adds to it."""
