@@ -6,14 +6,16 @@ DIR/cifar-10-batches-py/data_batch_1 and so on. DIR is the caller's choice, else
 variable POPSTREAM_DATA, else the user's cache folder; files that are missing there are downloaded.
 What is too large for arrays is in `sw.datasets.imagenet`.
 
+Behind a name may stand a size, ``cifar10@64``: the same images, scaled to 64 pixels a side.
+
 Sources: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998;
 Y. LeCun, C. Cortes, C. Burges, "The MNIST database"; H. Xiao, K. Rasul, R. Vollgraf,
 "Fashion-MNIST", 2017; `sw.datasets.cifar` names its own.
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +25,11 @@ from sw.datasets.download import download
 from sw.datasets.idx import read_idx
 from sw.errors import MissingTool, PopstreamError, unknown
 
-__all__ = ["Dataset", "data_directory", "folder", "load", "load_test", "names"]
+__all__ = ["Dataset", "data_directory", "folder", "load", "load_test", "names", "parse"]
 
 _DIGITS = tuple("0123456789")
 _CIFAR = "cifar10"
+_LARGEST_SIDE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +134,7 @@ def load(name: str, data_dir: Path | str | None = None) -> Dataset:
     Parameters
     ----------
     name : str
-        One of ``names()``.
+        One of ``names()``; with ``@64`` behind it, scaled to 64 pixels a side.
     data_dir : Path or str, optional
         The folder of all data sets; see ``data_directory``. Not used by ``digits``.
 
@@ -140,9 +143,17 @@ def load(name: str, data_dir: Path | str | None = None) -> Dataset:
     PopstreamError
         The name is unknown; a file is missing and cannot be downloaded, or is not sound.
     """
+    name, side = parse(name)
+    if side:
+        data = load(name, data_dir)
+        return replace(
+            data,
+            name=f"{name}@{side}",
+            train_images=_scaled(data.train_images, side),
+            test_images=_scaled(data.test_images, side),
+        )
     if name == "digits":
         return _load_digits()
-    _check(name)
     train_images, train_labels = _read_split(name, "train", data_dir)
     test_images, test_labels = _read_split(name, "t10k", data_dir)
     classes = cifar.CLASSES if name == _CIFAR else _PUBLISHED[name].classes
@@ -151,10 +162,13 @@ def load(name: str, data_dir: Path | str | None = None) -> Dataset:
 
 def load_test(name: str, data_dir: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels of the test set alone, shaped as in ``Dataset``; raises as ``load``."""
+    name, side = parse(name)
+    if side:
+        images, labels = load_test(name, data_dir)
+        return _scaled(images, side), labels
     if name == "digits":
         digits = _load_digits()
         return digits.test_images, digits.test_labels
-    _check(name)
     return _read_split(name, "t10k", data_dir)
 
 
@@ -177,9 +191,37 @@ def folder(name: str, data_dir: Path | str | None = None) -> Path:
     return data_directory(data_dir) / (cifar.FOLDER if name == _CIFAR else name)
 
 
-def _check(name: str) -> None:
-    if name not in names():
-        raise unknown("data set", name, names())
+def parse(name: str, known: Sequence[str] = ()) -> tuple[str, int | None]:
+    """A data set's own name, and the side its images are scaled to if one is asked for.
+
+    Parameters
+    ----------
+    name : str
+    known : sequence of str
+        The names there are, if others than ``names()``.
+
+    Raises
+    ------
+    PopstreamError
+        The name is unknown, or what follows it is no size.
+    """
+    name, at, side = name.partition("@")
+    known = known or names()
+    if name not in known:
+        raise unknown("data set", name, known)
+    if not at:
+        return name, None
+    if not side.isdecimal() or not 1 <= int(side) <= _LARGEST_SIDE:
+        raise PopstreamError(
+            f"{name}: images can be scaled to 1..{_LARGEST_SIDE} pixels a side, not {side!r}"
+        )
+    return name, int(side)
+
+
+def _scaled(images: np.ndarray, side: int) -> np.ndarray:
+    """Each pixel of side x side is the one of the image that lies there."""
+    rows, columns = (np.arange(side) * size // side for size in images.shape[1:3])
+    return images[:, rows][:, :, columns]
 
 
 def _read_split(

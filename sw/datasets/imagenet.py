@@ -16,13 +16,39 @@ from types import ModuleType
 
 import numpy as np
 
-from sw.datasets import data_directory
+from sw.datasets import Dataset, data_directory, parse
 from sw.errors import MissingTool, PopstreamError
 
-__all__ = ["FOLDER", "Pictures"]
+__all__ = ["FOLDER", "Pictures", "load"]
 
 FOLDER = "imagenet"
+_SIDE, _SHORTER = 227, 256  # AlexNet's
 _SUFFIXES = (".jpeg", ".jpg", ".png")
+
+
+def load(name: str = FOLDER, data_dir: Path | str | None = None) -> Dataset:
+    """Both splits, with `Pictures` for arrays; the test set is ``val``.
+
+    Parameters
+    ----------
+    name : str
+        ``imagenet``, of 227 pixels a side, or ``imagenet@64``.
+
+    Raises
+    ------
+    PopstreamError
+        As `Pictures`; or ``val`` has other classes than ``train``.
+    """
+    _, side = parse(name, (FOLDER,))
+    side = side or _SIDE
+    train, test = (
+        Pictures(split, data_dir, side=side, shorter=round(side * _SHORTER / _SIDE))
+        for split in ("train", "val")
+    )
+    if test.classes != train.classes:
+        only = sorted(set(test.classes) ^ set(train.classes))
+        raise PopstreamError(f"{FOLDER}: only one of train and val has a class {only[0]!r}")
+    return Dataset(name, train, train.labels, test, test.labels, 8, train.classes)
 
 
 class Pictures:
@@ -59,8 +85,8 @@ class Pictures:
         split: str,
         data_dir: Path | str | None = None,
         *,
-        side: int = 227,
-        shorter: int = 256,
+        side: int = _SIDE,
+        shorter: int = _SHORTER,
     ) -> None:
         if split not in ("train", "val"):
             raise ValueError(f"split must be 'train' or 'val', not {split!r}")
@@ -90,6 +116,15 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of an array of all of them."""
+        return (len(self), self._side, self._side, 3)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Images uint8 of consecutive pictures, cut from their centre."""
+        return self.read(np.arange(len(self))[rows])
+
     def batches(
         self, size: int, rng: np.random.Generator | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -103,6 +138,25 @@ class Pictures:
             For training: pictures in random order, cut out anywhere, half of them mirrored.
             Without, in order and from the centre.
 
+        Raises as ``read``.
+        """
+        order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
+        at = None if rng is None else rng.random((len(self), 3))
+        for start in range(0, len(order), size):
+            some = order[start : start + size]
+            yield self.read(some, None if at is None else at[some]), self.labels[some]
+
+    def read(self, rows: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+        """Images uint8 (n, side, side, 3) of some pictures.
+
+        Parameters
+        ----------
+        rows : int (n,)
+            Which; indices into ``files``.
+        at : float (n, 3), in 0 <= x < 1, optional
+            Where in the room that it has the square is cut out, from left and from top; and
+            mirrored if the third is at least 0.5. Without, from the centre, as it is.
+
         Raises
         ------
         MissingTool
@@ -114,14 +168,10 @@ class Pictures:
             from PIL import Image
         except ImportError as error:
             raise MissingTool("Pillow not found: pip install 'popstream[data]'") from error
-        order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
-        # Where in the room that the crop has, and mirrored if the third is 1.
-        at = np.full((len(self), 3), (0.5, 0.5, 0.0)) if rng is None else rng.random((len(self), 3))
+        if at is None:
+            at = np.full((len(rows), 3), (0.5, 0.5, 0.0))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(order), size):
-                some = order[start : start + size]
-                images = pool.map(partial(self._decode, Image), some, at[some])
-                yield np.stack(list(images)), self.labels[some]
+            return np.stack(list(pool.map(partial(self._decode, Image), rows, at)))
 
     def _decode(self, pillow: ModuleType, index: int, at: np.ndarray) -> np.ndarray:
         """A picture's square, uint8 (side, side, 3)."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sw import datasets
+from sw.datasets import imagenet
 from sw.errors import MissingTool, PopstreamError
 from sw.train import description
 from sw.train.processes import Processes
@@ -47,7 +48,8 @@ def _run(options: dict, console: Console) -> int:
     directory = Path(out or recipe.directory)
     if stop_after is not None and stop_after < 1:
         raise PopstreamError(f"--stop-after must be at least 1, not {stop_after}")
-    data = datasets.load(recipe.dataset, data_dir)
+    load = imagenet.load if recipe.dataset.startswith(imagenet.FOLDER) else datasets.load
+    data = load(recipe.dataset, data_dir)
     # Threads that wait by spinning take the time they wait for where other programs run as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

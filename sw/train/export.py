@@ -12,12 +12,13 @@ from sw.fold import BatchNorm, TrainedConv, TrainedDense, TrainedPool, fold_clas
 from sw.network import Network
 from sw.train import layers
 from sw.train.convolution import Block, ConvolutionalClassifier
-from sw.train.images import Images, image_shape
-from sw.train.loop import Pixels, Trained, evaluate
+from sw.train.images import image_shape
+from sw.train.loop import Trained, batches_of, evaluate
 from sw.train.recipes import Recipe, command
 
 __all__ = ["Exported", "export", "fold"]
 
+_PART = 1000  # images evaluated at a time
 SAMPLES = 50  # the first images of the test set, stored with the model
 
 
@@ -103,16 +104,16 @@ def export(trained: Trained, recipe: Recipe, data: Dataset, path: Path) -> Expor
     """
     trained.network.to("cpu")
     network = fold(trained.network, trained.threshold, data)
-    if trained.threshold is None:
-        pixels = Images(data.test_images)
-    else:
-        pixels = Pixels(data.test_images, trained.threshold, shift=0, device="cpu")
-    inputs = data.test_images.reshape(-1, *network.nodes[0].shape)
+    pixels = batches_of(data.test_images, trained.threshold, None, data.bits, device="cpu")
     by_float = evaluate(trained.network, pixels)
-    by_integer = golden.predict(network, inputs)
+    shape, images = network.nodes[0].shape, len(data.test_images)
+    parts = (
+        np.reshape(data.test_images[start : start + _PART], (-1, *shape))
+        for start in range(0, images, _PART)
+    )
+    by_integer = np.concatenate([golden.predict(network, part) for part in parts])
     differing = int(np.count_nonzero(by_float != by_integer))
 
-    images = len(inputs)
     agreement = (
         f"Float and integer network agree on all {images:,} test images."
         if not differing
@@ -128,6 +129,8 @@ def export(trained: Trained, recipe: Recipe, data: Dataset, path: Path) -> Expor
         test_images=images,
         notes=f"Weights after the last of {epochs} epochs. {agreement}",
     )
-    samples = artefact.Samples(inputs[:SAMPLES], data.test_labels[:SAMPLES])
+    inputs = np.reshape(data.test_images[:SAMPLES], (-1, *shape))
+    labels = data.test_labels[:SAMPLES].astype(np.min_scalar_type(len(data.classes) - 1))
+    samples = artefact.Samples(inputs, labels)
     artefact.save(path, network, card, samples)
     return Exported(card, differing)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from sw.datasets import Dataset
+from sw.datasets.imagenet import Pictures
 from sw.errors import PopstreamError
 from sw.train.convolution import ConvolutionalClassifier
-from sw.train.images import Images, image_shape
+from sw.train.images import Batches, Files, Images, Pixels, image_shape
 from sw.train.layers import BinaryClassifier
 from sw.train.processes import ALONE, Processes
 from sw.train.progress import Reporter
@@ -28,7 +28,7 @@ from sw.train.recipes import Recipe, differences, from_json, pixel_threshold, to
 from sw.train.run import Epoch, load_checkpoint, open_run, save_epoch, write_plot
 from sw.train.teacher import FloatClassifier, distillation, load_teacher
 
-__all__ = ["Pixels", "Trained", "evaluate", "learning_rate", "settle", "train"]
+__all__ = ["Trained", "batches_of", "evaluate", "learning_rate", "settle", "train"]
 
 Classifier = BinaryClassifier | ConvolutionalClassifier | FloatClassifier
 
@@ -54,46 +54,6 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     start = recipe.falls_after * steps_per_epoch
     fallen = max(0, step - start) / (last - start)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
-
-
-class Pixels:
-    """Images on the device, cut into batches of ±1 bits.
-
-    Parameters
-    ----------
-    images : uint8 (n, height, width)
-    threshold : int or int (height, width)
-        A pixel's bit is +1 where pixel >= threshold.
-    shift : int
-        Each image of a batch is moved by up to this many pixels each way; what comes in is 0.
-    """
-
-    part = 1000  #: images to evaluate at a time
-
-    def __init__(self, images: np.ndarray, threshold, *, shift: int, device: str) -> None:
-        _, height, width = images.shape
-        edge = ((0, 0), (shift, shift), (shift, shift))
-        padded = np.pad(images, edge).reshape(len(images), -1)
-        self.pixels = torch.tensor(padded, device=device)  # (n, padded)
-        full = np.broadcast_to(np.asarray(threshold, dtype=np.int16), (height, width))
-        self.threshold = torch.tensor(full.reshape(-1), device=device)  # (height * width,)
-        self.padded_width = width + 2 * shift
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        self.window = (rows * self.padded_width + columns).flatten().to(device)
-        self.shift = shift
-
-    def batch(self, rows: Tensor, *, still: bool = False) -> Tensor:
-        """Bits (rows, height * width) of some images, shifted at random unless `still`."""
-        x = self.pixels[rows]  # (rows, padded)
-        if self.shift:
-            span = 2 * self.shift + 1
-            if still:
-                moves = torch.full((len(rows), 1), self.shift * (self.padded_width + 1))
-            else:
-                moves = torch.randint(span * span, (len(rows), 1))
-                moves = moves // span * self.padded_width + moves % span
-            x = x.gather(1, self.window + moves.to(x.device))  # (rows, height * width)
-        return torch.where(x >= self.threshold, 1.0, -1.0)
 
 
 def train(
@@ -135,18 +95,8 @@ def train(
     try:
         network = _network(recipe, data).to(device)
         teacher = _teacher(recipe, data, device)
-        if recipe.layers:
-            x_train = Images(
-                images,
-                shift=recipe.shift,
-                flip=recipe.flip,
-                fill=2 ** (data.bits - 1),
-                device=device,
-            )
-            x_check = Images(check_images, device=device)
-        else:
-            x_train = Pixels(images, threshold, shift=recipe.shift, device=device)
-            x_check = Pixels(check_images, threshold, shift=0, device=device)
+        x_train = batches_of(images, threshold, recipe, data.bits, device=device)
+        x_check = batches_of(check_images, threshold, None, data.bits, device=device)
         y_train = torch.tensor(labels, dtype=torch.long, device=device)  # (n,)
     except (RuntimeError, AssertionError) as error:  # torch's answers to a device it has not
         reason = str(error).splitlines()[0]
@@ -189,13 +139,12 @@ def train(
             loss_sum = torch.zeros((), device=device)
             hits = torch.zeros((), dtype=torch.long, device=device)
             seen = 0
-            for step in range(steps):
-                rows = order[step * batch : (step + 1) * batch]
-                rows = processes.share(rows).to(device)  # (batch,)
+            parts = [processes.share(rows) for rows in order.split(batch)[:steps]]
+            for step, x in enumerate(x_train.batches(parts)):
                 rate = learning_rate(recipe, epoch * steps + step, steps)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
-                x, y = x_train.batch(rows), y_train[rows]
+                y = y_train[parts[step].to(device)]
                 with lowered():
                     scores = forward(x)  # (batch, classes)
                 loss = functional.cross_entropy(scores, y, label_smoothing=recipe.label_smoothing)
@@ -211,14 +160,13 @@ def train(
 
                 loss_sum += loss.detach()
                 hits += (scores.argmax(1) == y).sum()
-                seen += len(rows)
+                seen += len(y)
                 if step % _REPORT_STEPS == 0:
                     done = (epoch * steps + step) / (recipe.epochs * steps)
                     reporter.step(epoch, done, loss_sum.item() / (step + 1))
 
-            accuracy = math.nan
-            if processes.first:
-                accuracy = float(np.mean(evaluate(network, x_check) == check_labels))
+            processes.agree(network)
+            accuracy = _accuracy(network, x_check, check_labels, processes)
             history.append(
                 Epoch(
                     epoch=epoch + 1,
@@ -237,9 +185,25 @@ def train(
             write_plot(directory, recipe, history)
     if len(history) == recipe.epochs:
         settle(network, x_train, processes)
-    if len(history) == recipe.epochs and processes.first:
-        reporter.settled(float(np.mean(evaluate(network, x_check) == check_labels)))
+        reporter.settled(_accuracy(network, x_check, check_labels, processes))
     return Trained(network, tuple(history), threshold)
+
+
+def batches_of(
+    images: np.ndarray | Pictures,
+    threshold: int | np.ndarray | None,
+    recipe: Recipe | None,
+    bits: int,
+    *,
+    device: str,
+) -> Batches:
+    """Batches of images as a network takes them; moved as a recipe says, if there is one."""
+    shift, flip = (recipe.shift, recipe.flip) if recipe else (0, False)
+    if threshold is not None:
+        return Pixels(images, threshold, shift=shift, device=device)
+    if isinstance(images, Pictures):
+        return Files(images, shift=shift, flip=flip, device=device)
+    return Images(images, shift=shift, flip=flip, fill=2 ** (bits - 1), device=device)
 
 
 def _network(recipe: Recipe, data: Dataset) -> Classifier:
@@ -266,18 +230,25 @@ def _teacher(recipe: Recipe, data: Dataset, device: str) -> FloatClassifier | No
     )
 
 
+def _accuracy(
+    network: Classifier, pixels: Batches, labels: np.ndarray, processes: Processes
+) -> float:
+    """The share of images whose class is predicted; each process looks at its part of them."""
+    right = np.sum(evaluate(network, pixels, processes) == processes.share(labels))
+    return processes.total(torch.tensor(float(right), dtype=torch.float64)).item() / len(labels)
+
+
 @torch.no_grad()
-def evaluate(network: Classifier, pixels: Pixels | Images) -> np.ndarray:
-    """Predicted classes int64 (images,), batch norm in float64; of equal scores the first."""
+def evaluate(network: Classifier, pixels: Batches, processes: Processes = ALONE) -> np.ndarray:
+    """Predicted classes int64 of this process's images, in float64; of equal scores the first."""
     network.eval()
-    rows = torch.arange(len(pixels.pixels), device=pixels.pixels.device)
-    parts = rows.split(pixels.part)
-    scores = [network(pixels.batch(part, still=True)).cpu().numpy() for part in parts]
+    parts = processes.share(torch.arange(len(pixels))).split(pixels.part)
+    scores = [network(x).cpu().numpy() for x in pixels.batches(parts, still=True)]
     return np.concatenate(scores).argmax(axis=1)  # torch's argmax promises no order among equals
 
 
 @torch.no_grad()
-def settle(network: Classifier, pixels: Pixels | Images, processes: Processes = ALONE) -> None:
+def settle(network: Classifier, pixels: Batches, processes: Processes = ALONE) -> None:
     """Sets every batch norm's mean and variance to those over all images, unshifted, undropped.
 
     The running ones follow the last few dozen batches, and move the accuracy by a tenth of a per
@@ -285,10 +256,9 @@ def settle(network: Classifier, pixels: Pixels | Images, processes: Processes = 
     more than 60,000 images at most as many, evenly spaced, stand for all.
     """
     network.eval()
-    n = len(pixels.pixels)
-    rows = torch.arange(0, n, -(-n // _SETTLED_IMAGES), device=pixels.pixels.device)
+    rows = torch.arange(0, len(pixels), -(-len(pixels) // _SETTLED_IMAGES))
     parts = processes.share(rows).split(pixels.part)
-    network.settle(lambda: (pixels.batch(part, still=True) for part in parts), processes)
+    network.settle(lambda: pixels.batches(parts, still=True), processes)
 
 
 def _split(recipe: Recipe, data: Dataset) -> tuple[np.ndarray, ...]:

@@ -3,8 +3,8 @@
     torchrun --nproc-per-node 2 -m sw.train cnv
 
 Each process takes its share of every batch; gradients are averaged, so that all hold equal weights
-after every step. The first process alone reports, evaluates and writes. Without `torchrun` there is
-one process, and nothing here does anything.
+after every step. The first process alone reports and writes. Without `torchrun` there is one
+process, and nothing here does anything.
 
 On a processor where other programs run as well, two processes of one thread are much faster than
 one of two threads: threads wait for each other after every operation, processes after every step.
@@ -67,7 +67,7 @@ class Processes:
             barrier()
 
     def share(self, rows):
-        """This process's part of the tensor of a batch's rows."""
+        """This process's part of an array or tensor of rows."""
         return rows[self.index :: self.count]
 
     def total(self, tensor):
@@ -77,6 +77,14 @@ class Processes:
 
             all_reduce(tensor)
         return tensor
+
+    def agree(self, network) -> None:
+        """Gives all the first one's running statistics; each has its own after a step."""
+        if self.count > 1:
+            from torch.distributed import broadcast
+
+            for buffer in network.buffers():
+                broadcast(buffer, 0)
 
     def joined(self, network):
         """The network, its gradients averaged over all processes."""

@@ -11,6 +11,7 @@ from pathlib import PurePath
 import numpy as np
 
 from sw import datasets
+from sw.datasets import imagenet
 from sw.errors import PopstreamError, unknown
 from sw.train import description
 
@@ -47,7 +48,9 @@ class Recipe:
     """
 
     preset: str = ""
-    dataset: str = _option("mnist", "one of " + ", ".join(datasets.names()))
+    dataset: str = _option(
+        "mnist", ", ".join(datasets.names()) + " or imagenet; cifar10@64: scaled to 64x64"
+    )
     hidden: tuple[int, ...] = _option((), "neurons of the hidden layers, e.g. 256,256")
     layers: str = _option(
         "", "instead of --hidden, a network that takes pixels as they are: 64C3p1-P2-128C3s2-512"
@@ -63,7 +66,10 @@ class Recipe:
         0.0, "epochs at the end in which the learning rate falls; 0: all after the warm-up"
     )
     dropout: float = _option(0.0, "share of hidden activations dropped, 0 <= x < 1")
-    shift: int = _option(0, "move each training image by up to this many pixels each way")
+    shift: int = _option(
+        0,
+        "move each training image by up to this many pixels each way; imagenet: cut out anywhere",
+    )
     flip: bool = _option(False, "mirror every other training image, left to right")
     label_smoothing: float = _option(0.0, "share of the target spread over all classes, 0 <= x < 1")
     binarise: str = _option(
@@ -86,8 +92,9 @@ class Recipe:
     processes: int = 1  # as many as torchrun started
 
     def __post_init__(self) -> None:
-        if self.dataset not in datasets.names():
-            raise unknown("data set", self.dataset, datasets.names())
+        name, _ = datasets.parse(self.dataset, (*datasets.names(), imagenet.FOLDER))
+        if name == imagenet.FOLDER and (self.hidden or self.validation):
+            raise PopstreamError("imagenet is for --layers, and has a validation set of its own")
         self._check_layers()
         _check("epochs", self.epochs, 1, 1_000_000)
         _check("batch", self.batch, 2, 1_000_000)
@@ -155,7 +162,8 @@ class Recipe:
     @property
     def name(self) -> str:
         """Name of the trained model, e.g. ``mnist-sfc``, ``fashion-sfc``."""
-        return f"{self.dataset.removesuffix('-mnist')}-{self.network}"
+        dataset = self.dataset.partition("@")[0].removesuffix("-mnist")
+        return f"{dataset}-{self.network}"
 
     @property
     def directory(self) -> PurePath:
@@ -195,6 +203,18 @@ PRESETS = {
         batch=100,
         learning_rate=0.02,
         shift=4,
+        flip=True,
+        precision="bf16",
+    ),
+    "xnor-alexnet": Recipe(
+        "xnor-alexnet",
+        "imagenet",
+        layers="96C11s4-P3s2-256C5p2-P3s2-384C3p1-384C3p1-256C3p1-P3s2-4096-4096",
+        scaled=True,
+        epochs=60,
+        batch=512,
+        learning_rate=0.001,
+        dropout=0.1,
         flip=True,
         precision="bf16",
     ),
@@ -281,6 +301,8 @@ def pixel_threshold(recipe: Recipe, data: datasets.Dataset) -> int | np.ndarray:
     ``mean`` is each pixel's mean over the training images rounded up, at least 1, so that a pixel
     that is never lit stays 0.
     """
+    if len(data.train_images.shape) != 3:
+        raise PopstreamError(f"--hidden takes grey images; for {data.name} give --layers")
     most = 2**data.bits - 1
     if recipe.binarise == "mean":
         images = data.train_images.astype(np.int64)

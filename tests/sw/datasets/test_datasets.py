@@ -111,6 +111,26 @@ def test_unknown_name(function):
         function("mnits")
 
 
+def test_images_are_scaled_where_a_size_is_asked_for(tmp_path, offline):
+    write_set(tmp_path / "mnist")
+    plain = datasets.load("mnist", tmp_path)
+    for side, rows in ((56, np.repeat(np.arange(28), 2)), (14, np.arange(0, 28, 2))):
+        data = datasets.load(f"mnist@{side}", tmp_path)
+        assert data.name == f"mnist@{side}"
+        assert np.array_equal(data.train_images, plain.train_images[:, rows][:, :, rows])
+        assert np.array_equal(data.test_images, plain.test_images[:, rows][:, :, rows])
+        assert np.array_equal(data.test_labels, plain.test_labels)
+        images, labels = datasets.load_test(f"mnist@{side}", tmp_path)
+        assert np.array_equal(images, data.test_images)
+        assert np.array_equal(labels, data.test_labels)
+
+
+@pytest.mark.parametrize("side", ["", "0", "1025", "64x64", "-1"])
+def test_sizes_images_cannot_be_scaled_to(side):
+    with pytest.raises(PopstreamError, match=rf"mnist: images can be .* not '{side}'"):
+        datasets.load(f"mnist@{side}")
+
+
 def test_data_directory_prefers_the_caller_then_the_environment(monkeypatch):
     monkeypatch.setenv("POPSTREAM_DATA", "/from/environment")
     assert datasets.data_directory("/given") == Path("/given")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sw.datasets.imagenet import Pictures
+from sw.datasets.imagenet import Pictures, load
 from sw.errors import MissingTool, PopstreamError
 
 
@@ -45,6 +45,26 @@ def test_batches_in_order(folder):
     images = np.concatenate([images for images, _ in batches])
     assert images.dtype == np.uint8
     assert np.abs(images.mean(axis=(1, 2, 3)) - [200, 0, 60, 120]).max() < 2
+
+
+def test_as_an_array(folder):
+    pictures = Pictures("train", folder, side=8, shorter=10)
+    ((images, _),) = pictures.batches(4)
+    assert pictures.shape == images.shape
+    assert np.array_equal(pictures[1:3], images[1:3])
+    assert np.array_equal(pictures.read(np.array([3, 0])), images[[3, 0]])
+
+
+def test_as_a_data_set(folder):
+    with pytest.raises(PopstreamError, match="only one of train and val has a class 'n02'"):
+        load("imagenet@8", folder)
+    write(folder / "imagenet" / "val" / "n02" / "a.png", gradient(30, 30))
+    data = load("imagenet@8", folder)
+    assert data.train_images.shape == (4, 8, 8, 3)
+    assert data.test_labels.tolist() == [0, 1]
+    assert data.classes == ("n01", "n02")
+    assert np.array_equal(data.test_images[1:2], Pictures("val", folder, side=8, shorter=9)[1:2])
+    assert load("imagenet", folder).test_images.shape == (2, 227, 227, 3)
 
 
 def test_centre(folder):

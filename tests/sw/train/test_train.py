@@ -12,12 +12,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sw import artefact, datasets, golden
 from sw.train import loop
 from sw.train.__main__ import main
+from sw.train.images import Pixels
 from sw.train.layers import BinaryClassifier
-from sw.train.loop import Pixels, evaluate, learning_rate, settle
+from sw.train.loop import evaluate, learning_rate, settle
 from sw.train.recipes import preset
 
 TINY = ["tiny", "--hidden", "24,16", "--epochs", "4", "--shift", "1", "--dropout", "0.1"]
@@ -134,6 +136,42 @@ def test_teachers_that_cannot_teach(convolutional, tmp_path, capsys):
     assert "is none for 10 classes of images of 8x8x1" in answer(other)
 
 
+def test_pictures_from_files(tmp_path, capsys):
+    """ImageNet's layout, two classes that differ in brightness."""
+    rng = np.random.default_rng(1)
+    for split, count in (("train", 16), ("val", 6)):
+        for name, level in (("dark", 60), ("light", 160)):
+            folder = tmp_path / "imagenet" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 60, (20, 24, 3)) + level
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    run = ["xnor-alexnet", "--dataset", "imagenet@16", "--layers", "8C3s2-P2-12", "--batch", "8"]
+    run += ["--epochs", "4", "--shift", "1", "--learning-rate", "0.01", "--threads", "1"]
+    run += ["--data-dir", str(tmp_path)]
+    assert main([*run, "--out", str(tmp_path / "run")]) == 0
+    model = artefact.load(tmp_path / "run" / "imagenet-8C3s2-P2-12.safetensors")
+    assert model.network.nodes[0].shape == (16, 16, 3)
+    assert model.card.integer_accuracy == model.card.float_accuracy == 1.0
+    assert model.samples.inputs.shape == (12, 16, 16, 3)
+
+    assert main([*run, "--out", str(tmp_path / "again"), "--stop-after", "2"]) == 0
+    assert main([*run, "--out", str(tmp_path / "again"), "--resume"]) == 0
+    again = artefact.load(tmp_path / "again" / "imagenet-8C3s2-P2-12.safetensors")
+    assert again.digest == model.digest
+
+    message = refused(capsys, *run, "--validation", "3", "--out", tmp_path / "no")
+    assert "has a validation set of its own" in message
+
+
+def test_colour_images_are_not_for_dense_networks(monkeypatch, tmp_path, capsys):
+    pixels, labels = np.zeros((4, 2, 2, 3), np.uint8), np.zeros(4, np.uint8)
+    data = datasets.Dataset("cifar10", pixels, labels, pixels, labels, 8, ("a", "b"))
+    monkeypatch.setattr(datasets, "load", lambda *arguments: data)
+    message = refused(capsys, "--hidden", "4", "--dataset", "cifar10", "--out", tmp_path / "no")
+    assert "--hidden takes grey images; for cifar10 give --layers" in message
+
+
 def test_two_processes_train_as_one(tmp_path):
     """Each takes half of every batch; the result is one model, and its command says how."""
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -145,6 +183,17 @@ def test_two_processes_train_as_one(tmp_path):
     assert model.card.command.startswith("torchrun --nproc-per-node 2 -m sw.train --dataset digits")
     assert "agree on all 355" in model.card.notes
     assert model.card.integer_accuracy > 0.5
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's tracer warns of its own doings
+def test_compiled_steps_are_the_same_steps(convolutional, tmp_path, monkeypatch):
+    """Traced, but run by torch's own kernels: making others takes a compiler, and minutes."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend="eager"))
+    assert main([*CONV, "--compile", "--out", str(tmp_path)]) == 0
+    model = artefact.load(tmp_path / CONV_MODEL)
+    assert model.card.command.endswith("--compile --threads 1")
+    assert model.digest == artefact.load(convolutional / CONV_MODEL).digest
 
 
 def test_another_seed_gives_another_model(finished, tmp_path):
