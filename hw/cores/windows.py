@@ -133,11 +133,11 @@ class Windows:
     def enough(self) -> int:
         """Pixels to hold so that neither side slows down the other.
 
-        Pixels come evenly, in as many cycles a frame as windows leave evenly: the image's first
-        window is there as soon as its last pixel is, the others follow, and each is held until it
-        has left. It does too where one of the sides is slower.
+        Pixels come evenly, in as many cycles a frame as windows leave evenly. Then each window
+        begins as much later than it could as the one that could begin the latest, and its pixels
+        are held until it has left. What is enough then is so where one of the sides is slower.
         """
         pace = self.pixels / self.count
         number = np.arange(self.count)
-        begun = np.maximum.accumulate(self.lasts + 1 - number * pace) + number * pace
+        begun = (self.lasts + 1 - number * pace).max() + number * pace
         return int(np.ceil((begun + pace - self.heads).max()))
