@@ -130,7 +130,7 @@ def export(trained: Trained, recipe: Recipe, data: Dataset, path: Path) -> Expor
         notes=f"Weights after the last of {epochs} epochs. {agreement}",
     )
     inputs = np.reshape(data.test_images[:SAMPLES], (-1, *shape))
-    labels = data.test_labels[:SAMPLES].astype(np.min_scalar_type(len(data.classes) - 1))
+    labels = data.test_labels[:SAMPLES].astype(np.uint8 if len(data.classes) <= 256 else np.int32)
     samples = artefact.Samples(inputs, labels)
     artefact.save(path, network, card, samples)
     return Exported(card, differing)

@@ -13,6 +13,7 @@ import numpy as np
 from sw import datasets
 from sw.datasets import imagenet
 from sw.errors import PopstreamError, unknown
+from sw.shapes import SHAPES
 from sw.train import description
 
 __all__ = [
@@ -184,7 +185,7 @@ PRESETS = {
     "cnv": Recipe(
         "cnv",
         "cifar10",
-        layers="64C3-64C3-P2-128C3-128C3-P2-256C3-256C3-512-512",
+        layers=SHAPES["cnv"].layers,
         epochs=30,
         decay=10,
         batch=128,
@@ -197,8 +198,7 @@ PRESETS = {
     "bvgg16": Recipe(
         "bvgg16",
         "cifar10",
-        layers="64C3p1-64C3p1-P2-128C3p1-128C3p1-P2-256C3p1-256C3p1-256C3p1-P2-"
-        "512C3p1-512C3p1-512C3p1-512C3p1-512C3p1-512C3p1-P4-1024",
+        layers=SHAPES["bvgg16"].layers,
         epochs=1000,
         batch=100,
         learning_rate=0.02,
@@ -209,7 +209,7 @@ PRESETS = {
     "xnor-alexnet": Recipe(
         "xnor-alexnet",
         "imagenet",
-        layers="96C11s4-P3s2-256C5p2-P3s2-384C3p1-384C3p1-256C3p1-P3s2-4096-4096",
+        layers=SHAPES["xnor-alexnet"].layers,
         scaled=True,
         epochs=60,
         batch=512,
