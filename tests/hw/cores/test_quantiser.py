@@ -1,6 +1,8 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
+from amaranth.sim import Simulator
 
 from hw.cores.quantiser import Quantiser, quantiser_cycles
 
@@ -68,6 +70,43 @@ def test_against_reference(streams, case, classes, stalls):
         cycles = 2 * levels.bit_length() + 1
         assert quantiser_cycles(core.width) == cycles
         assert set(np.subtract(run.o_cycles, run.i_cycles)) == {cycles}
+
+
+def test_reset_in_mid_image(streams):
+    """The next beat is an image's first one again, and nothing comes of those before."""
+    core, vectors, expected = make(5, 2, 3, 255, CLASSES[1])
+    beats = streams.to_beats(vectors[:12], 2, 8)
+    reset = Signal()
+    results = []
+
+    async def bench(ctx):
+        ctx.set(core.i.valid, 1)
+        for beat in beats[:10]:
+            ctx.set(core.i.payload.as_value(), beat)
+            await ctx.tick()
+        ctx.set(core.i.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        assert not ctx.get(core.o.valid)
+        ctx.set(core.o.ready, 1)
+        ctx.set(core.i.valid, 1)
+        for beat in beats:
+            ctx.set(core.i.payload.as_value(), beat)
+            await ctx.tick()
+
+    async def collect(ctx):
+        await ctx.tick().until(reset)
+        while len(results) < len(beats):
+            *_, value = await ctx.tick().sample(core.o.payload.as_value()).until(core.o.valid)
+            results.append(value)
+
+    simulator = Simulator(ResetInserter(reset)(core))
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.add_testbench(collect)
+    simulator.run()
+    assert streams.from_beats(results, 2, 2, 5) == expected[:12]
 
 
 GOOD = {"thresholds": np.zeros((2, 2, 4, 3), dtype=int), "top": 9, "lanes": 2}
