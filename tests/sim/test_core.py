@@ -8,7 +8,10 @@ from amaranth.lib.wiring import In
 
 from hw.cores.argmax import Argmax
 from hw.cores.matrix_unit import MatrixUnit
+from hw.cores.max_pool import MaxPool
+from hw.cores.sliding_window import SlidingWindow
 from hw.cores.threshold import Threshold
+from hw.cores.whole_window import Sweep, WholeWindow
 from hw.cores.width_converter import WidthConverter
 from sim.core import check_core, port_stream
 
@@ -78,3 +81,48 @@ def test_matrix_unit(check, random, scores):
     )
     result = check(core, frames, expected, cycles_per_frame=4 * 3)
     assert np.array_equal(result.outputs, expected)
+
+
+# A first layer's image, and one whose windows begin in padding and leave pixels over.
+WINDOWS = [
+    {"height": 7, "width": 9, "channels": 3, "bits": 8, "kernel": (3, 3)},
+    {"height": 8, "width": 6, "channels": 4, "bits": 1, "kernel": (3, 2), "stride": (2, 2)}
+    | {"padding": (1, 0, 1, 1), "fill": [1, 0, 1, 1]},
+]
+
+
+def windows_of(images, kernel, stride=(1, 1), padding=(0, 0, 0, 0), fill=0, **_):
+    """im2col by numpy, each frame's windows in one row."""
+    top, bottom, left, right = padding
+    frames, height, width, channels = images.shape
+    padded = np.empty((frames, height + top + bottom, width + left + right, channels), int)
+    padded[:] = fill
+    padded[:, top : top + height, left : left + width] = images
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
+    windows = windows[:, :: stride[0], :: stride[1]].transpose(0, 1, 2, 4, 5, 3)
+    return windows.reshape(frames, -1)
+
+
+@pytest.mark.parametrize("form", ["serial", "whole"])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_windows(check, random, window, form):
+    shape = (FRAMES // 10, window["height"], window["width"], window["channels"])
+    images = random.integers(0, 1 << window["bits"], shape)
+    if form == "serial":
+        core = SlidingWindow(**window, lanes=window["channels"], depth=64)
+        beats = core.windows.count * window["kernel"][0] * window["kernel"][1]
+    else:
+        core = WholeWindow(**window)
+        beats = Sweep(core.windows).places
+    frames = images.reshape(len(images), -1)
+    check(core, frames, windows_of(images, **window), cycles_per_frame=beats)
+
+
+@pytest.mark.parametrize("bits", [1, 5])
+def test_max_pool(check, random, bits):
+    images = random.integers(0, 1 << bits, (FRAMES // 10, 6, 9, 4))
+    images *= random.random(images.shape) < 0.4
+    core = MaxPool(height=6, width=9, channels=4, bits=bits, lanes=2)
+    largest = images[:, :, :8].reshape(-1, 3, 2, 4, 2, 4).max(axis=(2, 4))
+    frames = len(images)
+    check(core, images.reshape(frames, -1), largest.reshape(frames, -1), cycles_per_frame=6 * 9 * 2)
