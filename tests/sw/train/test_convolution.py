@@ -113,16 +113,22 @@ def test_grey_images_have_one_channel():
     assert (golden.predict(integer, inputs) == by_float).all()
 
 
-def test_settled_batch_norm_has_the_statistics_of_every_image():
-    network = shaken(LAYERS)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_settled_batch_norm_has_the_statistics_of_every_image(scaled):
+    network = shaken(LAYERS, scaled=scaled)
     data = small_set()
     settle(network, Images(data.train_images, shift=2, flip=True))
     with torch.no_grad():
         x = torch.from_numpy(data.train_images).permute(0, 3, 1, 2).float()
         for index, block in enumerate(network.blocks):
-            a = block.sums(x).transpose(0, 1).flatten(1).double().numpy()
-            origin = 0 if index else block.origin(128).numpy()
-            assert block.norm.mean.numpy() == pytest.approx(a.mean(axis=1) - origin, rel=1e-5)
+            alpha = block.weighted.weight.abs().flatten(1).mean(1) if scaled else torch.ones(1)
+            a = block.sums(x).transpose(0, 1).flatten(1).numpy() * alpha[:, None].double().numpy()
+            ones = torch.full_like(x, 128)
+            origin = 0
+            if not index:  # of an image that is grey all over, the sum in its middle
+                grey = block.weighted(ones)[0, :, 1, 1] * alpha
+                origin = grey.double().numpy()
+            assert block.norm.mean.numpy() == pytest.approx(a.mean(axis=1) - origin, rel=1e-4)
             assert block.norm.variance.numpy() == pytest.approx(a.var(axis=1), rel=1e-5)
             x = block(x, 0 if index else 128)
 

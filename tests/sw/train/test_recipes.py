@@ -42,6 +42,8 @@ def test_presets_have_the_published_shapes():
     for name, synapses in {"cnv": 1_542_848, "bvgg16": 15_244_992}.items():
         recipe = PRESETS[name]
         assert weights(recipe.description, (32, 32, 3), 10) == synapses
+    alexnet = PRESETS["xnor-alexnet"]
+    assert weights(alexnet.description, (227, 227, 3), 1000) == 62_367_776
 
 
 def test_names_and_folders():

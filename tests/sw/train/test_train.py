@@ -3,11 +3,13 @@
 import csv
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,17 +174,44 @@ def test_colour_images_are_not_for_dense_networks(monkeypatch, tmp_path, capsys)
     assert "--hidden takes grey images; for cifar10 give --layers" in message
 
 
-def test_two_processes_train_as_one(tmp_path):
-    """Each takes half of every batch; the result is one model, and its command says how."""
+PROCESS = """
+import sys, torch
+from sw.train import loop
+from sw.train.__main__ import main
+
+def kept(network, pixels, processes, settle=loop.settle):
+    torch.save(network.state_dict(), f"{sys.argv[1]}/process{processes.index}.pt")
+    settle(network, pixels, processes)
+
+loop.settle = kept
+sys.exit(main([*sys.argv[2:], "--out", f"{sys.argv[1]}/run"]))
+"""
+
+
+def test_two_processes_train_one_network(tmp_path):
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
     run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    run += ["-m", "sw.train", *CONV, "--precision", "float32", "--out", str(tmp_path)]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    run += [script, tmp_path, *CONV, "--precision", "float32"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(run, capture_output=True, text=True, timeout=200, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("epoch   3/3") == 1  # the first process alone reports
-    model = artefact.load(tmp_path / CONV_MODEL)
+    first, second = (torch.load(tmp_path / f"process{index}.pt") for index in range(2))
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+    model = artefact.load(tmp_path / "run" / CONV_MODEL)
     assert model.card.command.startswith("torchrun --nproc-per-node 2 -m sw.train --dataset digits")
     assert "agree on all 355" in model.card.notes
     assert model.card.integer_accuracy > 0.5
+
+
+def test_lower_precision_is_another_training(convolutional, tmp_path):
+    assert main([*CONV, "--precision", "float32", "--out", str(tmp_path)]) == 0
+    model = artefact.load(tmp_path / CONV_MODEL)
+    assert model.digest != artefact.load(convolutional / CONV_MODEL).digest
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's tracer warns of its own doings
@@ -331,6 +360,18 @@ def test_learning_rate_warms_up_and_ends_near_zero():
     assert rates[550] == pytest.approx(0.25, abs=1e-9)
     assert 0 < rates[-1] < 1e-5
     assert not any(math.isnan(rate) for rate in rates)
+
+
+def test_learning_rate_stays_until_the_decay():
+    recipe = preset("cnv", epochs=10, decay=4, warmup=1.0, learning_rate=0.5)
+    rates = [learning_rate(recipe, step, 100) for step in range(1000)]
+    assert rates[99] < 0.5
+    assert set(rates[100:601]) == {0.5}
+    assert rates[601] < 0.5
+    assert rates[800] == pytest.approx(0.25)
+    assert 0 < rates[-1] < 1e-4
+    late = preset("cnv", epochs=5, decay=5, warmup=2.0)  # the warm-up comes first
+    assert learning_rate(late, 200, 100) == late.learning_rate > learning_rate(late, 210, 100)
 
 
 def test_pixels_still_and_shifted():
