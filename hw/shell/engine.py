@@ -39,7 +39,7 @@ class Engine(wiring.Component):
     the pipeline for every batch, as early as they fit its buffer.
 
     About 950 LUT6 beside the pipeline, for 98 bytes a frame and a converter from 64 to 64 lanes;
-    another converter of that frame takes up to 500 more.
+    another converter of that frame takes up to 500 more, batches and weights 500.
 
     Parameters
     ----------
