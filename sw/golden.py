@@ -18,7 +18,7 @@ from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Dense, Layer, Network, Node, Pool, Type
 from sw.packed import Limits, Weights, Windows, pack, unpack
 
-__all__ = ["matches", "predict", "trace"]
+__all__ = ["Bits", "PreparedLayer", "matches", "predict", "trace"]
 
 _CHUNK = 512  # frames at a time, at most
 _ELEMENTS = 1 << 22  # of the largest value of a chunk, so that the working set stays small
@@ -41,7 +41,7 @@ def matches(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Bits:
+class Bits:
     """Packed signs: words (frames, *shape but the last, ceil(last / 64)), and the last of shape."""
 
     words: np.ndarray
@@ -68,16 +68,16 @@ def _windows(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> n
 
 
 def _padded(node: Conv, x: np.ndarray, fill: np.ndarray) -> np.ndarray:
-    """Images (frames, height, width, n) with their padding, which holds `fill` (n,)."""
+    """Images (..., height, width, n) with their padding, which holds `fill` (..., n)."""
     top, bottom, left, right = node.padding
-    frames, height, width, n = x.shape
-    padded = np.empty((frames, height + top + bottom, width + left + right, n), x.dtype)
+    *frames, height, width, n = x.shape
+    padded = np.empty((*frames, height + top + bottom, width + left + right, n), x.dtype)
     padded[...] = fill
-    padded[:, top : top + height, left : left + width] = x
+    padded[..., top : top + height, left : left + width, :] = x
     return padded
 
 
-class _Ready:
+class PreparedLayer:
     """A layer made ready to be computed.
 
     Its input is taken as windows of words. An image's pixels are packed one by one where their
@@ -93,16 +93,17 @@ class _Ready:
         self.shape = node.infer(taken).shape
         #: words to count, a frame
         self.work = int(np.prod(self.shape)) * self.weights.words.shape[1] * taken.width
-        if node.levels:
-            self._make_thresholds()
-        if self.by_pixel:
-            self._make_places()
+        self._make_places()
+        self._make_thresholds()
+        self._known = 0, None  # see `_of_frames`
 
     def _make_thresholds(self) -> None:
         """Thresholds as (classes, neurons, levels), and the class of each output position."""
         node = self.node
-        thresholds = node.thresholds if node.levels > 1 else node.thresholds[..., None]
         self.classes = np.zeros(self.shape[:-1], np.int64)
+        if not node.levels:
+            return
+        thresholds = node.thresholds if node.levels > 1 else node.thresholds[..., None]
         if thresholds.ndim > 2:
             rows, columns = node.classes(*self.taken.shape[:2])
             self.classes = rows[:, None] * thresholds.shape[1] + columns
@@ -112,6 +113,9 @@ class _Ready:
 
     def _make_places(self) -> None:
         """Of a padded image of words, where windows begin and where their words are from there."""
+        self.starts, self.size = np.zeros(1, np.int64), 0
+        if not self.by_pixel:
+            return
         node, (height, width, _) = self.node, self.taken.shape
         top, bottom, left, right = node.padding
         shape = (height + top + bottom, width + left + right, -(-node.channels // 64))
@@ -128,34 +132,43 @@ class _Ready:
 
     def _elements(self, x) -> np.ndarray:
         """u in 0..2^k-1, uint8."""
-        if isinstance(x, _Bits):
+        if isinstance(x, Bits):
             return x.unpacked()
         return (x.astype(np.int16) - self.taken.low).astype(np.uint8)
 
     def windows(self, x) -> Windows:
+        """What each neuron sees, packed."""
         node, bits, frames = self.node, self.taken.width, len(_array(x))
         if isinstance(node, Dense):
-            if isinstance(x, _Bits) and (x.words.ndim == 2 or x.last % 64 == 0):
+            if isinstance(x, Bits) and (x.words.ndim == 2 or x.last % 64 == 0):
                 return _rows(x.words.reshape(1, frames, -1))
             return _rows(_planes(self._elements(x).reshape(frames, -1), bits))
         if not self.by_pixel:
             u = _padded(node, self._elements(x), self._fill())
             cut = _windows(u, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)
             return _rows(_planes(cut.reshape(-1, node.synapses), bits))
-        planes = x.words[None] if isinstance(x, _Bits) else _planes(self._elements(x), bits)
+        planes = x.words[None] if isinstance(x, Bits) else _planes(self._elements(x), bits)
         if any(node.padding):
-            both = zip(planes, self.fills, strict=True)
-            planes = np.concatenate([_padded(node, *each)[None] for each in both])
-        starts = self.starts + np.arange(frames)[:, None] * self.size
-        return Windows(planes, starts.ravel(), self.taps)
+            planes = _padded(node, planes, self.fills[:, None, None, None])
+        return Windows(planes, self._of_frames(frames)[0], self.taps)
+
+    def _of_frames(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the windows of so many frames start, and their classes; the last answer is kept."""
+        known, answer = self._known
+        if known != frames:
+            starts = self.starts + np.arange(frames)[:, None] * self.size
+            answer = starts.ravel(), np.tile(self.classes.ravel(), frames)
+            self._known = frames, answer
+        return answer
 
     def __call__(self, x, compiled: bool):
+        """The layer's value of packed signs or of integers: `Bits`, or an array of integers."""
         windows = self.windows(x)
         frames = len(_array(x))
         if self.node.levels == 1:
-            classes = np.tile(self.classes.ravel(), frames)
+            classes = self._of_frames(frames)[1]
             bits = self.weights.at_most(windows, self.limits, classes, compiled)
-            return _Bits(bits.reshape(frames, *self.shape[:-1], -1), self.shape[-1])
+            return Bits(bits.reshape(frames, *self.shape[:-1], -1), self.shape[-1])
         m = self.most - self.weights.differing(windows, compiled).reshape(frames, *self.shape)
         if not self.node.levels:
             return m
@@ -166,7 +179,7 @@ class _Ready:
 
 
 def _array(x) -> np.ndarray:
-    return x.words if isinstance(x, _Bits) else x
+    return x.words if isinstance(x, Bits) else x
 
 
 class _Inference:
@@ -175,7 +188,8 @@ class _Inference:
     def __init__(self, network: Network, frames: int):
         self.network = network
         self.layers = {
-            node.name: _Ready(node, network.type(node.inputs[0])) for node in network.of(Layer)
+            node.name: PreparedLayer(node, network.type(node.inputs[0]))
+            for node in network.of(Layer)
         }
         work = frames * sum(layer.work for layer in self.layers.values())
         self.compiled = work >= _WORTH and importlib.util.find_spec("numba") is not None
@@ -185,10 +199,10 @@ class _Inference:
             case Layer():
                 return self.layers[node.name](x, self.compiled)
             case Binarise():
-                return _Bits(pack(x >= node.thresholds), x.shape[-1])
-            case Pool() if isinstance(x, _Bits):
+                return Bits(pack(x >= node.thresholds), x.shape[-1])
+            case Pool() if isinstance(x, Bits):
                 windows = _windows(x.words, node.size, node.stride)
-                return _Bits(np.bitwise_or.reduce(windows, axis=(4, 5)), x.last)
+                return Bits(np.bitwise_or.reduce(windows, axis=(4, 5)), x.last)
             case Pool():
                 return _windows(x, node.size, node.stride).max(axis=(4, 5))
             case Argmax():
@@ -203,7 +217,7 @@ class _Inference:
 
     def output(self, inputs: np.ndarray) -> np.ndarray:
         value = self.values(inputs)[self.network.output.name]
-        return value.unpacked() if isinstance(value, _Bits) else value
+        return value.unpacked() if isinstance(value, Bits) else value
 
 
 def _checked(network: Network, inputs: np.ndarray) -> np.ndarray:
@@ -232,7 +246,7 @@ def trace(network: Network, inputs: np.ndarray) -> dict[str, np.ndarray]:
     inputs = _checked(network, inputs)
     values = _Inference(network, len(inputs)).values(inputs)
     return {
-        name: value.unpacked() if isinstance(value, _Bits) else value
+        name: value.unpacked() if isinstance(value, Bits) else value
         for name, value in values.items()
     }
 
