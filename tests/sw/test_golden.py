@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -224,6 +226,21 @@ def test_published_networks_in_both_forms(name, side, monkeypatch):
         assert a.dtype == b.dtype and np.array_equal(a, b), node.name
         assert a.shape[1:] == network.type(node).shape
         assert network.type(node).kind is not Kind.SIGN or a.dtype == np.uint8
+
+
+def test_numba_is_asked_for_much_work_only(monkeypatch):
+    network, frames = random_network("cnv", 1 / 16), np.zeros((2, 32, 32, 3), np.uint8)
+    asked = []
+    find = golden.importlib.util.find_spec
+    monkeypatch.setattr(
+        golden.importlib.util, "find_spec", lambda name: asked.append(name) or find(name)
+    )
+    golden.predict(network, frames)
+    assert asked == []
+    monkeypatch.setattr(golden, "_WORTH", 1000)
+    monkeypatch.setitem(sys.modules, "numba", None)  # not installed
+    assert golden.predict(network, frames).shape == (2,)
+    assert asked == ["numba"]
 
 
 def test_threads_and_chunks(monkeypatch, form):
