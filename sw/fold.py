@@ -264,7 +264,7 @@ def _fold(
 
     # A flipped channel holds low + high - x: the weight changes its sign, and a gets an offset.
     flipped = np.resize(x.flipped, signs.shape[1:])
-    sums = (x.low + x.high) * np.where(signs, 1, -1)[:, flipped].sum(axis=1)
+    sums = (x.low + x.high) * (2 * signs[:, flipped].sum(axis=1) - flipped.sum())
     signs = signs ^ flipped
     positive = signs.reshape(len(signs), -1).sum(axis=1)
     negative = signs[0].size - positive

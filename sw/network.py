@@ -90,7 +90,7 @@ def _frozen(array, dtype, node, what) -> np.ndarray:
         array = array.astype(dtype)
     if not np.issubdtype(array.dtype, np.integer):
         raise NetworkError(f"{node}: {what} must be integers, not {array.dtype}")
-    copy = np.array(array, dtype=dtype)
+    copy = np.array(array, dtype=dtype, order="C")
     if not np.array_equal(copy, array):
         raise NetworkError(f"{node}: {what} must fit {np.dtype(dtype).name}")
     copy.flags.writeable = False

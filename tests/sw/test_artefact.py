@@ -165,6 +165,27 @@ def test_images_round_trip(tmp_path, signed):
     assert len(set(model.samples.answers[:, 0])) == 2
 
 
+def test_numbers_may_lie_as_they_like(tmp_path):
+    """Axes in another order in memory are the same network, in the same bytes."""
+    network, samples = make_images()
+    nodes = [
+        replace(
+            node,
+            **{
+                name: np.asfortranarray(value)
+                for name in ("weights", "thresholds")
+                if (value := getattr(node, name, None)) is not None
+            },
+        )
+        for node in network.nodes
+    ]
+    digest = artefact.save(tmp_path / "a", network, CARD, samples)
+    turned = Samples(np.asfortranarray(samples.inputs), samples.labels)
+    artefact.save(tmp_path / "b", Network(nodes, network.classes), CARD, turned)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert artefact.load(tmp_path / "b").digest == digest
+
+
 def test_digest_covers_every_field():
     network, _ = make_images()
     changes = [
