@@ -21,7 +21,16 @@ from math import ceil
 from hw.engine.passes import Pass, passes
 from sw.network import Network, NetworkError
 
-__all__ = ["PORT_BITS", "START_BITS", "EnginePlan", "Step", "Timing", "plan_engine"]
+__all__ = [
+    "PORT_BITS",
+    "SCORE_CYCLES",
+    "START_BITS",
+    "Clockwork",
+    "EnginePlan",
+    "Step",
+    "Timing",
+    "plan_engine",
+]
 
 # Bits of a word of the weights' stream, and of what a sum starts from in it.
 PORT_BITS, START_BITS = 64, 16
@@ -236,7 +245,7 @@ class EnginePlan:
         """
         if not 0 < efficiency <= 1:
             raise ValueError(f"efficiency must be above 0 and at most 1, not {efficiency}")
-        return _Clockwork(self, efficiency).timing()
+        return Clockwork(self, efficiency).timing()
 
 
 def plan_engine(
@@ -324,14 +333,14 @@ def _step(work, simd, pe, batch, depth, row_words, resident) -> Step:
     )
 
 
-class _Clockwork:
+class Clockwork:
     """Cycle numbers, from reset, of what happens in an engine when nobody else waits.
 
     It follows the gateware row by row and tile by tile: see `hw.engine.weights` for the rows,
     `hw.engine.sequencer` for the tiles.
     """
 
-    def __init__(self, plan: EnginePlan, efficiency: float):
+    def __init__(self, plan: EnginePlan, efficiency: float = 1):
         self._plan, self._word = plan, 1 / efficiency
         # Rows: when the next streamed one is complete; when the last was asked for, wherever it
         # comes from, and when of the ROM; when the last few were loaded; and from when on the
@@ -356,7 +365,12 @@ class _Clockwork:
             self._loads.append(max(queued + 1, self._loads[-1] + 1, self._free))
         return self._loads[-1] + 1
 
-    def _run(self, step: Step, at: int) -> tuple[int, int, int]:
+    def begin(self, now: int, filled: int) -> int:
+        """When a batch begins: the last one is done at `now`, and its input is there at `filled`."""
+        # Of another pass the table has to be looked up.
+        return max(now + (len(self._plan.steps) > 1), filled)
+
+    def run(self, step: Step, at: int) -> tuple[int, int, int]:
         """Does a pass whose first word may be issued at some cycle.
 
         Returns the first cycle behind the last word's, the first one behind all that follows from
@@ -389,8 +403,8 @@ class _Clockwork:
             for index, step in enumerate(plan.steps):
                 begin = now
                 if index == 0:
-                    now = max(now, filled)
-                read, now, waited = self._run(step, now + 1)
+                    now = self.begin(now, filled)
+                read, now, waited = self.run(step, now + 1)
                 waiting += waited
                 if index == 0:
                     filled = read + 1 + words

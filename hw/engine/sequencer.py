@@ -95,9 +95,18 @@ class Sequencer(wiring.Component):
             }
         )
 
+    @property
+    def _down(self) -> int:
+        """Bits of a counter of rows or columns. It counts down from two less than there are, so
+        that the highest bit tells the last one.
+        """
+        most = (max(step.rows, *step.work.outputs[:2]) for step in self._plan.steps)
+        return max(most).bit_length() + 1
+
     def _table(self) -> Table:
         plan, size = self._plan, 1 << len(self.o.address)
         padded = padding_words(plan)
+        down = 1 << self._down
         rows, row_class, column_class = [], 0, 0
         for number, step in enumerate(plan.steps):
             work, (height, width, _) = step.work, step.work.image
@@ -110,10 +119,10 @@ class Sequencer(wiring.Component):
                     "target": number % 2,
                     "height": height,
                     "width": width,
-                    "out_columns": work.outputs[1] - 1,
-                    "out_rows": work.outputs[0] - 1,
-                    "rows": step.rows - 1,
-                    "last_rows": step.last_rows - 1,
+                    "out_columns": (work.outputs[1] - 2) % down,
+                    "out_rows": (work.outputs[0] - 2) % down,
+                    "rows": (step.rows - 2) % down,
+                    "last_rows": (step.last_rows - 2) % down,
                     "chunks": step.chunks - 1,
                     "groups": step.groups - 1,
                     "words": 0 if work.pool else step.words - 1,
@@ -155,7 +164,13 @@ class Sequencer(wiring.Component):
         plan = self._plan
         table = self._table()
         number = table.place("number")
-        at = table.look(m, number)
+        at = {}  # of the pass, in registers
+        for name, value in table.look(m, number).items():
+            at[name] = Signal.like(value, name=f"at_{name}")
+            m.d.sync += at[name].eq(value)
+        settled, before = Signal(), Signal.like(number)
+        m.d.sync += before.eq(number)
+        m.d.comb += settled.eq(before == number)
 
         # Where a row of windows begins: the address of its first pixel and that of the frame's
         # first window, its row in the image, which padding may make negative, how many rows of the
@@ -168,14 +183,14 @@ class Sequencer(wiring.Component):
                 "frame": address.shape(),
                 "address": address.shape(),
                 "row": coordinate,
-                "left": at["out_rows"].shape(),
+                "left": self._down,
                 "to": self.o.to.shape(),
                 "class_at": range(1 + sum(len(rows) for rows, _ in self._classes)),
             }
         )
         # This row, the next one, and the first one of the chunk, where every tile begins again.
         here, following, first_row = Signal(place), Signal(place), Signal(place)
-        frame_ends = here.left == 0
+        frame_ends = here.left[-1]
         m.d.comb += [
             following.frame.eq(here.frame + Mux(frame_ends, at["next_frame"], 0)),
             following.address.eq(Mux(frame_ends, following.frame, here.address + at["next_row"])),
@@ -187,7 +202,7 @@ class Sequencer(wiring.Component):
 
         # The window in its row, the word in its window; the group of neurons, or of a pool the word
         # of a pixel.
-        column, columns_left = Signal(coordinate), Signal.like(at["out_columns"])
+        column, columns_left = Signal(coordinate), Signal(self._down)
         to, class_at = (
             Signal.like(self.o.to),
             Signal(range(1 + sum(len(columns) for _, columns in self._classes))),
@@ -197,7 +212,7 @@ class Sequencer(wiring.Component):
         )
         offset, first = Signal.like(address), Signal()
         group, group_to = Signal.like(at["groups"]), Signal.like(to)
-        chunk, rows_left = Signal.like(at["chunks"]), Signal.like(at["rows"])
+        chunk, rows_left = Signal.like(at["chunks"]), Signal(self._down)
         pixel, starts_at = Signal.like(self.o.pixel), Signal.like(self.o.starts)
 
         # What is the last of its kind, and how many rows follow the first one of this chunk and of
@@ -219,10 +234,10 @@ class Sequencer(wiring.Component):
             rows_here.eq(Mux(chunk == at["chunks"], at["last_rows"], at["rows"])),
             rows_next.eq(Mux(chunk + 1 == at["chunks"], at["last_rows"], at["rows"])),
         ]
-        issue, row_ends = Signal(), columns_left == 0
+        issue, row_ends = Signal(), columns_left[-1]
         tile_ends, chunk_ends, pass_ends = Signal(), Signal(), Signal()
         m.d.comb += [
-            tile_ends.eq(row_ends & (rows_left == 0)),
+            tile_ends.eq(row_ends & rows_left[-1]),
             chunk_ends.eq(tile_ends & last & known["group"]),
             pass_ends.eq(chunk_ends & known["chunk"]),
         ]
@@ -315,7 +330,7 @@ class Sequencer(wiring.Component):
                     rows_left.eq(Mux(at["chunks"] == 0, at["last_rows"], at["rows"])),
                     first.eq(1),
                 ]
-                with m.If((number != 0) | self.filled):
+                with m.If(settled & ((number != 0) | self.filled)):
                     m.next = "Run"
             with m.State("Run"):
                 m.d.comb += issue.eq(begun | begins)
@@ -324,13 +339,13 @@ class Sequencer(wiring.Component):
             with m.State("Drain"):  # until all that was computed is written
                 m.d.comb += self.release.eq((number == 0) & self.batch_ends & (waited == 0))
                 m.d.sync += waited.eq(waited + 1)
+                with m.If((waited == plan.drain - 2) & ~at["scores"]):
+                    m.d.sync += number.eq(table.after(number))
                 with m.If(waited == plan.drain - 1):
                     m.d.sync += waited.eq(0)
+                    m.next = "Begin"
                     with m.If(at["scores"]):
                         m.next = "Score"
-                    with m.Else():
-                        m.d.sync += number.eq(table.after(number))
-                        m.next = "Begin"
             with m.State("Score"):
                 m.d.comb += self.score.eq(1)
                 with m.If(self.scored):
