@@ -165,18 +165,24 @@ class SlidingWindow(wiring.Component):
         with m.If(taken):
             m.d.sync += write.addr.eq(write.addr + 1)
 
-        # What leaves is in the memory's own register, of which padding is the reset.
+        # What leaves is in the memory's own register, whose reset is padding; but padding that
+        # differs from beat to beat takes its place behind it.
         place = Signal(range(depth), init=scan.first % depth)
         leaving = Signal.like(arriving, reset_less=True)
         m.d.comb += [port.addr.eq(place), self.o.payload.eq(leaving)]
         with m.If(moves):
             m.d.sync += self.o.valid.eq(read)
         with m.If(read):
-            m.d.sync += place.eq(place - scan.back)
-            with m.If(scan.outside):
-                m.d.sync += leaving.eq(Array(self._fill)[scan.beat])
-            with m.Else():
-                m.d.sync += leaving.eq(port.data)
+            m.d.sync += [place.eq(place - scan.back), leaving.eq(port.data)]
+        if len(set(self._fill)) == 1:
+            with m.If(read & scan.outside):
+                m.d.sync += leaving.eq(self._fill[0])
+        else:
+            padding, beat = Signal(), Signal.like(scan.beat)
+            with m.If(read):
+                m.d.sync += [padding.eq(scan.outside), beat.eq(scan.beat)]
+            with m.If(padding):
+                m.d.comb += self.o.payload.eq(Array(self._fill)[beat])
 
         return m
 
