@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from sw.datasets import Dataset
-from sw.train.images import Images, image_shape
+from sw.train.images import Files, Images, image_shape
 
 
 def numbered(n=2, height=4, width=5, channels=3):
@@ -18,6 +19,44 @@ def test_still_images_are_as_they_are():
     for options in ({}, {"shift": 2, "flip": True}):
         x = Images(images, **options).batch(rows, still=True)
         assert (x.numpy() == images[[1, 0, 1]]).all()
+
+
+class Read:
+    """Stands for pictures: each image holds its row, and what was asked of it is kept."""
+
+    def __init__(self):
+        self.at = []
+
+    def read(self, rows, at):
+        self.at.append(at)
+        return np.tile(rows.astype(np.uint8)[:, None, None, None], (1, 2, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "drawn"),
+    [
+        ({}, []),
+        ({"flip": True}, [2]),
+        ({"shift": 1}, [0, 1]),
+        ({"flip": True, "shift": 1}, [0, 1, 2]),
+    ],
+)
+def test_pictures_are_cut_out_anywhere_and_mirrored_as_asked(options, drawn):
+    pictures = Read()
+    files = Files(pictures, **options)
+    parts = torch.arange(50).split(20)
+    torch.manual_seed(1)
+    seen = [x[:, 0, 0, 0].tolist() for x in files.batches(parts)]
+    assert seen == [part.tolist() for part in parts]
+    moved = np.concatenate(pictures.at)
+    for place in range(3):
+        if place in drawn:
+            assert len(set(moved[:, place])) == 50
+            assert 0 <= moved[:, place].min() < 0.2 and 0.8 < moved[:, place].max() < 1
+        else:
+            assert (moved[:, place] == (0.5, 0.5, 0)[place]).all()
+    assert files.batch(parts[2], still=True)[:, 1, 1, 2].tolist() == parts[2].tolist()
+    assert (pictures.at[-1] == (0.5, 0.5, 0)).all()
 
 
 def test_grey_images_get_a_channel():

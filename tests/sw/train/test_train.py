@@ -206,6 +206,7 @@ def test_two_processes_train_one_network(tmp_path):
     assert model.card.command.startswith("torchrun --nproc-per-node 2 -m sw.train --dataset digits")
     assert "agree on all 355" in model.card.notes
     assert model.card.integer_accuracy > 0.5
+    assert f"all training images  accuracy {model.card.float_accuracy:.2%}" in done.stderr
 
 
 def test_lower_precision_is_another_training(convolutional, tmp_path):
