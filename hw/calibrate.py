@@ -20,7 +20,8 @@ from sw.errors import PopstreamError, unknown
 
 __all__ = ["SHAPES", "main"]
 
-# neurons, synapses, inputs_per_beat, neurons_per_beat, storage; registers as a plan has them
+# neurons, synapses, inputs_per_beat, neurons_per_beat, storage, and bits and planes where they are
+# not 1; registers as a plan has them
 SHAPES = (
     (64, 64, 8, 1, "block"),
     (64, 64, 16, 4, "logic"),
@@ -32,6 +33,11 @@ SHAPES = (
     (256, 256, 64, 32, "block"),
     (64, 64, 64, 8, "table"),
     (128, 256, 128, 16, "table"),
+    (64, 27, 27, 8, "logic", 8, 1),
+    (64, 27, 27, 64, "logic", 8, 1),
+    (64, 27, 9, 16, "logic", 8, 2),
+    (64, 27, 27, 2, "logic", 8, 8),
+    (64, 64, 64, 8, "block", 4, 1),
 )
 WORDS = 16  # so many counts share a stream of inputs, as a unit's neurons do
 
@@ -47,12 +53,14 @@ def main(argv: list[str] | None = None) -> int:
             if family not in FAMILIES:
                 raise unknown("family", family, FAMILIES)
         out(
-            "family  unit                         storage   LUT plan/real  FF plan/real  RAM, off\n"
+            f"family  {'unit':<31} storage   LUT plan/real  FF plan/real  RAM, off\n",
         )
         for family in families:
             board, _ = FAMILIES[family]
             luts, ffs = [], []
-            for neurons, synapses, simd, pe, storage in SHAPES:
+            for neurons, synapses, simd, pe, storage, *integers in SHAPES:
+                bits, planes = integers or (1, 1)
+                most = synapses * ((1 << bits) - 1)
                 if neurons * synapses > 25 * board.brams * board.bram_bits // 30:
                     continue
                 if storage == "table" and family != "xc7":
@@ -62,22 +70,28 @@ def main(argv: list[str] | None = None) -> int:
                     depth = 0
                 stages = delay.stages(simd, family, board.clock_hz, depth)
                 rng = np.random.default_rng(0)
-                near = synapses // 10 + 1
+                near = most // 10 + 1
                 unit = MatrixUnit(
                     weights=rng.integers(0, 2, (neurons, synapses)),
-                    thresholds=synapses // 2 + rng.integers(-near, near, neurons),
+                    thresholds=most // 2 + rng.integers(-near, near, neurons),
                     inputs_per_beat=simd,
                     neurons_per_beat=pe,
+                    bits=bits,
+                    planes=planes,
                     stages=stages,
                     storage=storage,
                     family=family,
                 )
-                folding = LayerLanes(simd, pe, stages, storage)
-                stage = Matrix("", "", neurons, pe, 1, synapses=synapses, folding=folding)
+                folding = LayerLanes(simd, pe, stages, storage, planes=planes)
+                stage = Matrix(
+                    "", "", neurons, pe, 1, synapses=synapses, bits=bits, folding=folding
+                )
                 plan, real = stage_resources(stage, board), measure(unit, family)
                 shape = f"{synapses} to {neurons}, {simd} x {pe}"
+                if bits > 1:
+                    shape += f", {planes} of {bits} bits"
                 out(
-                    f"{family:<7} {shape:<28} {storage:<7} {plan.luts:7.0f}/{real.luts:<7} "
+                    f"{family:<7} {shape:<31} {storage:<7} {plan.luts:7.0f}/{real.luts:<7} "
                     f"{plan.ffs:6.0f}/{real.ffs:<6} {plan.brams:g}/{real.brams:g} "
                     f"{plan.luts / real.luts - 1:+.0%} {plan.ffs / real.ffs - 1:+.0%}\n"
                 )
