@@ -52,9 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         for family in families:
             if family not in FAMILIES:
                 raise unknown("family", family, FAMILIES)
-        out(
-            f"family  {'unit':<31} storage   LUT plan/real  FF plan/real  RAM, off\n",
-        )
+        out(f"family  {'unit':<31} storage   LUT plan/real  FF plan/real  RAM, off\n")
         for family in families:
             board, _ = FAMILIES[family]
             luts, ffs = [], []
