@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Dense, Layer, Network, Node, Pool, Type
-from sw.packed import Limits, Weights, Windows, pack, unpack
+from sw.packed import Limits, Weights, Windows, pack, pack_planes, unpack
 
 __all__ = ["Bits", "PreparedLayer", "matches", "predict", "trace"]
 
@@ -55,11 +55,6 @@ def _rows(words: np.ndarray) -> Windows:
     """Each row of planes (planes, rows, words) as a window."""
     _, rows, width = words.shape
     return Windows(words, np.arange(rows) * width, np.arange(width))
-
-
-def _planes(u: np.ndarray, bits: int) -> np.ndarray:
-    """Bit planes of elements (..., n), packed along the last axis: (bits, ..., words)."""
-    return np.stack([pack(u >> bit & 1) for bit in range(bits)])
 
 
 def _windows(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
@@ -123,7 +118,7 @@ class PreparedLayer:
         place = np.arange(self.size).reshape(1, *shape)
         at = _windows(place, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)[0]
         self.starts, self.taps = at[..., 0, 0, 0].ravel(), at[0, 0].ravel()
-        self.fills = _planes(self._fill(), self.taken.width)
+        self.fills = pack_planes(self._fill(), self.taken.width)
 
     def _fill(self) -> np.ndarray:
         """u of the padding, (channels,)."""
@@ -142,12 +137,12 @@ class PreparedLayer:
         if isinstance(node, Dense):
             if isinstance(x, Bits) and (x.words.ndim == 2 or x.last % 64 == 0):
                 return _rows(x.words.reshape(1, frames, -1))
-            return _rows(_planes(self._elements(x).reshape(frames, -1), bits))
+            return _rows(pack_planes(self._elements(x).reshape(frames, -1), bits))
         if not self.by_pixel:
             u = _padded(node, self._elements(x), self._fill())
             cut = _windows(u, node.kernel, node.stride).transpose(0, 1, 2, 4, 5, 3)
-            return _rows(_planes(cut.reshape(-1, node.synapses), bits))
-        planes = x.words[None] if isinstance(x, Bits) else _planes(self._elements(x), bits)
+            return _rows(pack_planes(cut.reshape(-1, node.synapses), bits))
+        planes = x.words[None] if isinstance(x, Bits) else pack_planes(self._elements(x), bits)
         if any(node.padding):
             planes = _padded(node, planes, self.fills[:, None, None, None])
         return Windows(planes, self._of_frames(frames)[0], self.taps)

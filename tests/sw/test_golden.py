@@ -6,7 +6,7 @@ import pytest
 from sw import golden
 from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Dense, Input, Kind, Network, Pool, border_classes
-from sw.packed import pack, unpack
+from sw.packed import pack, pack_planes, unpack
 from sw.shapes import random_network
 
 
@@ -27,6 +27,16 @@ def test_words(count):
         whole = sum(int(word) << 64 * at for at, word in enumerate(words[index]))
         assert whole == sum(int(bit) << at for at, bit in enumerate(bits[index]))
     assert np.array_equal(unpack(words, count), bits)
+
+
+@pytest.mark.parametrize("count", [5, 64, 130])
+def test_planes(count):
+    elements = np.random.default_rng(count).integers(0, 256, (2, 3, count), dtype=np.uint8)
+    planes = pack_planes(elements, 8)
+    assert planes.shape == (8, 2, 3, -(-count // 64))
+    whole = sum(unpack(plane, count).astype(int) << bit for bit, plane in enumerate(planes))
+    assert np.array_equal(whole, elements)
+    assert np.array_equal(pack_planes(elements & 1, 1)[0], planes[0])
 
 
 @pytest.mark.parametrize("synapses", [1, 7, 8, 9, 63, 64, 65, 200])
