@@ -102,12 +102,13 @@ class Block(nn.Module):
         if self.scaled:
             factors = self.factors().view((-1,) + (1,) * (a.ndim - 2))
             a = a * factors.to(a.dtype) if self.training else a.double() * factors
-        bits = sign(self.norm(a, self.origin(middle)))
-        return bits if self.training else bits.float()
+        if self.training:
+            return sign(self.norm(a))
+        return sign(self.norm(a, self.origin(middle))).float()
 
     def origin(self, middle: int) -> Tensor | float:
         """What `middle` in every element of a window adds to the sums."""
-        if self.training or not middle:
+        if not middle:
             return 0.0
         weight = torch.where(self.weighted.weight >= 0, 1.0, -1.0)
         return middle * weight.double().flatten(1).sum(1) * self.factors()
