@@ -528,8 +528,8 @@ class Case:
     async def unaligned(self, jobs: list[Job], latency: int) -> Cause:
         """The last job is not where it may be."""
         places = ["source", "destination"] + ["weights"] * bool(self.shell.about["words"])
-        wrong = {place: self.rng.randrange(8) for place in places}
-        wrong[self.rng.choice(places)] |= 1 << self.rng.randrange(3)
+        some = self.rng.sample(places, self.rng.randrange(1, len(places) + 1))
+        wrong = {place: self.rng.randrange(1, 8) for place in some}
         last = jobs.pop()
         await self.start(jobs)
         moved = {place: getattr(last, place) + by for place, by in wrong.items()}
