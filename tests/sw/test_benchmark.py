@@ -20,9 +20,10 @@ def test_golden(model, shape, capsys, monkeypatch):
     (((network, images), options),) = asked
     assert network.input.shape == shape and images.shape == (7, *shape)
     assert options == {"threads": 1}
-    assert re.search(
-        rf"^{model}: 7 random images in \d+\.\d s, [\d,]+ a second$", capsys.readouterr().out
+    printed = (
+        rf"{model}: 7 random images in \d+\.\d s \(\d+\.\d s of processors\), [\d,]+ a second\n"
     )
+    assert re.fullmatch(printed, capsys.readouterr().out)
 
 
 def test_unknown_model(capsys):
