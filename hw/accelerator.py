@@ -12,6 +12,8 @@ from hw.cores.sliding_window import SlidingWindow
 from hw.cores.threshold import Threshold
 from hw.cores.whole_window import WholeWindow
 from hw.cores.width_converter import WidthConverter
+from hw.engine.engine import Engine
+from hw.engine.plan import PORT_BITS
 from hw.pipeline import (
     Conversion,
     Lanes,
@@ -19,10 +21,12 @@ from hw.pipeline import (
     Maximum,
     Pooling,
     Quantisation,
+    Shared,
     Thresholding,
     Window,
     pipeline,
 )
+from sw.network import Argmax as ArgmaxNode
 from sw.network import Network
 
 __all__ = ["Accelerator"]
@@ -46,6 +50,9 @@ class Accelerator(wiring.Component):
     -------
     i : In(stream.Signature(ArrayLayout(bits of a pixel or 1, input_lanes)))
     o : Out(stream.Signature(unsigned index))
+    weights : In(stream.Signature(64))
+        Where layers share an engine and not all their weights are on the chip: the words of
+        `hw.engine.image.weights_image`, for every batch.
 
     Raises
     ------
@@ -58,14 +65,16 @@ class Accelerator(wiring.Component):
         self._stages = pipeline(network, lanes)
         i_width = network.input.bits if lanes.input == "pixels" else 1
         last = self._stages[-1]
-        index = isinstance(last, Maximum)
-        result = range(last.i_elements) if index else data.ArrayLayout(last.width, last.lanes)
-        super().__init__(
-            {
-                "i": In(stream.Signature(data.ArrayLayout(i_width, lanes.input_lanes))),
-                "o": Out(stream.Signature(result)),
-            }
-        )
+        index = isinstance(network.output, ArgmaxNode)
+        classes = network.type(network.output).high + 1
+        result = range(classes) if index else data.ArrayLayout(last.width, last.lanes)
+        members = {
+            "i": In(stream.Signature(data.ArrayLayout(i_width, lanes.input_lanes))),
+            "o": Out(stream.Signature(result)),
+        }
+        if isinstance(last, Shared) and last.plan.stream_words:
+            members["weights"] = In(stream.Signature(PORT_BITS))
+        super().__init__(members)
 
     @property
     def stages(self):
@@ -136,6 +145,8 @@ class Accelerator(wiring.Component):
                     lanes=stage.lanes,
                     family=self._family,
                 )
+            case Shared():
+                return Engine(network=stage.network, plan=stage.plan, family=self._family)
             case Maximum():
                 return Argmax(width=stage.i_width, elements=stage.i_elements, lanes=stage.i_lanes)
 
@@ -159,6 +170,8 @@ class Accelerator(wiring.Component):
         for stage in self._stages:
             m.submodules[stage.name] = core = self._core(stage)
             wiring.connect(m, source, core.i)
+            if "weights" in core.signature.members:
+                wiring.connect(m, wiring.flipped(self.weights), core.weights)
             source = core.o
         wiring.connect(m, source, wiring.flipped(self.o))
 

@@ -11,11 +11,14 @@ import numpy as np
 
 from hw.cores.sliding_window import ring_depth
 from hw.cores.windows import Windows
+from hw.engine.passes import tail
+from hw.engine.plan import EnginePlan, plan_engine
 from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Input, Layer, Network, Node, Pool
 
 __all__ = [
     "Conversion",
+    "EngineLanes",
     "Lanes",
     "LayerLanes",
     "Matrix",
@@ -23,6 +26,7 @@ __all__ = [
     "PlanError",
     "Pooling",
     "Quantisation",
+    "Shared",
     "Stage",
     "Thresholding",
     "Window",
@@ -75,6 +79,36 @@ class LayerLanes:
 
 
 @dataclass(frozen=True)
+class EngineLanes:
+    """Which layers share one matrix unit, and how wide that is: see `hw.engine.plan.EnginePlan`.
+
+    Parameters
+    ----------
+    after : str
+        The node whose bits the engine takes; every layer behind it is the engine's.
+    simd, pe : int
+        Synapses and neurons a cycle.
+    batch : int
+        Frames that share each tile of weights.
+    depth : int
+        Pixels whose sums are kept.
+    row_words, stages : int
+        64-bit words of a row of weights; register levels inside the popcount.
+    resident : tuple of str
+        Layers whose weights are on the chip; those of the others come from memory.
+    """
+
+    after: str
+    simd: int
+    pe: int
+    batch: int
+    depth: int = 512
+    row_words: int = 8
+    stages: int = 1
+    resident: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Lanes:
     """How a whole network is folded.
 
@@ -85,11 +119,15 @@ class Lanes:
     input_lanes : int
         Pixels or bits a beat of the pipeline's input; of an image's channels, elements.
     layers : dict from a Dense or Conv node's name to LayerLanes
+        Of those that have a matrix unit of their own.
+    engine : EngineLanes or None
+        What the others share.
     """
 
     input: str
     input_lanes: int
     layers: dict[str, LayerLanes]
+    engine: EngineLanes | None = None
 
 
 @dataclass(frozen=True)
@@ -286,6 +324,19 @@ def _chain(network: Network) -> None:
     for before, node in pairwise(network.nodes):
         if node.inputs != (before.name,):
             raise PlanError(f"{node.name}: this version builds chains of layers, not branches")
+
+
+@dataclass(frozen=True)
+class Shared(Stage):
+    """Layers one after the other on an engine: batches of images in, a frame's answer each out."""
+
+    plan: EnginePlan | None = None
+    network: Network | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames of a batch."""
+        return self.plan.batch
 
 
 def layer_stages(network: Network, node: Layer, folding: LayerLanes) -> tuple[Stage, ...]:
@@ -534,6 +585,37 @@ class _Builder:
             )
         )
 
+    def engine(self, lanes: EngineLanes) -> None:
+        """Every layer behind the node that was built last."""
+        try:
+            network = tail(self.network, lanes.after)
+            plan = plan_engine(
+                network,
+                simd=lanes.simd,
+                pe=lanes.pe,
+                batch=lanes.batch,
+                depth=lanes.depth,
+                row_words=lanes.row_words,
+                stages=lanes.stages,
+                resident=lanes.resident,
+            )
+        except ValueError as error:
+            raise PlanError(f"engine: {error}") from error
+        channels = plan.steps[0].work.image[2]
+        self.regroup("engine", channels, min(channels, plan.simd))
+        made = network.type(network.output)
+        self.add(
+            Shared(
+                "engine",
+                network.output.name,
+                made.elements,
+                1,
+                made.width,
+                plan=plan,
+                network=network,
+            )
+        )
+
     def node(self, node: Node) -> None:
         match node:
             case Input():
@@ -564,11 +646,20 @@ def pipeline(network: Network, lanes: Lanes) -> tuple[Stage, ...]:
         raise PlanError(f"input must be 'pixels' or 'bits', not {lanes.input!r}")
     if lanes.input == "bits" and not isinstance(network.nodes[1], Binarise):
         raise PlanError(f"{network.nodes[1].name}: takes pixels, so the input cannot be bits")
-    names = [node.name for node in network.of(Layer)]
+    nodes, every = network.nodes, [node.name for node in network.nodes]
+    if lanes.engine:
+        if lanes.engine.after not in every:
+            raise PlanError(f"engine: the network has no node {lanes.engine.after!r}")
+        nodes = nodes[: every.index(lanes.engine.after) + 1]
+    names = [node.name for node in nodes if isinstance(node, Layer)]
     for name in lanes.layers:
-        if name not in names:
+        if name not in every:
             raise PlanError(f"the network has no layer {name!r}; it has {', '.join(names)}")
+        if name not in names:
+            raise PlanError(f"{name}: has lanes of its own, but is the engine's too")
     builder = _Builder(network, lanes)
-    for node in network.nodes:
+    for node in nodes:
         builder.node(node)
+    if lanes.engine:
+        builder.engine(lanes.engine)
     return tuple(builder.stages)

@@ -15,7 +15,7 @@ from boards.catalogue import Board
 from hw.cores.accumulator import SUM_WIDTH
 from hw.cores.matrix_unit import ACCUMULATORS, STORAGE, TABLE
 from hw.cores.popcount import levels
-from hw.pipeline import Lanes, LayerLanes, Matrix, PlanError, Stage, pipeline
+from hw.pipeline import EngineLanes, Lanes, LayerLanes, Matrix, PlanError, Shared, Stage, pipeline
 from hw.resources import Resources, budgets, estimate, shell_resources, stage_resources
 from hw.search import Search
 from hw.timing import Cycles, predict
@@ -43,6 +43,9 @@ _BUDGETS = {
     "lut_rams": "LUT RAM",
     "dsps": "DSP",
 }
+
+
+_ENGINE_WORDS = ("after", "resident")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,12 @@ class Plan:
     def frames_per_second(self) -> float:
         """Of the pipeline at this clock, its input always there and its output always taken."""
         return self.clock_hz / self.cycles.per_frame
+
+    @property
+    def engine(self) -> Shared | None:
+        """The engine that layers share, if any do."""
+        last = self.stages[-1]
+        return last if isinstance(last, Shared) else None
 
     @property
     def frame_bytes(self) -> int:
@@ -197,8 +206,15 @@ def choose(
     limit : Resources or None
         What may be taken; None is all that the board has.
     """
-    found = search(network, board, clock_hz, input).smallest(cycles, limit)
-    return Plan(network, board, clock_hz, found.lanes)
+    wanted = cycles
+    for _ in range(4):
+        found = search(network, board, clock_hz, input).smallest(wanted, limit)
+        plan = Plan(network, board, clock_hz, found.lanes)
+        over = plan.cycles.per_frame - max(cycles, found.cycles)
+        if over <= 0:
+            break
+        wanted -= over  # a window that is filled anew for each frame takes a few cycles more
+    return plan
 
 
 def meet(
@@ -332,8 +348,13 @@ def from_json(path: str | Path, network: Network, board: Board, clock_hz: int) -
         if given.pop("format") != 1:
             raise PlanError(f"{path}: a plan has format 1")
         layers = {name: LayerLanes(**folding) for name, folding in given.pop("layers").items()}
-        lanes = Lanes(layers=layers, **given)
+        engine = given.pop("engine", None)
+        if engine:
+            engine = EngineLanes(**{**engine, "resident": tuple(engine.get("resident", ()))})
+        lanes = Lanes(layers=layers, engine=engine, **given)
         numbers = [lanes.input_lanes]
+        if engine:
+            numbers += [value for name, value in vars(engine).items() if name not in _ENGINE_WORDS]
         for folding in layers.values():
             names = vars(folding).keys() - {"storage", "accumulators"}
             numbers += [getattr(folding, name) for name in names]

@@ -24,6 +24,7 @@ from hw.pipeline import (
     Maximum,
     Pooling,
     Quantisation,
+    Shared,
     Stage,
     Thresholding,
     Window,
@@ -394,7 +395,7 @@ def unit_cost(
             sums = np.ceil(np.log2(np.maximum(first, most >> bits - planes) + 1))
             higher = (most >> bits).bit_length()
             compared = np.where(groups > 1, higher, max(0, higher - 2) / 3)
-            added = np.where(passes > 1, 2 * sums if scores else sums + compared, added)
+            added = np.where(passes > 1, sums + (0 if scores else compared), added)
             held = np.where(passes > 1, sums + (bits if scores else 0), held)
         luts, ffs = luts + pe * added * family.sum_bit, ffs + pe * held
     if not scores:
@@ -565,6 +566,10 @@ def stage_resources(stage: Stage, board: Board) -> Resources:
             return conversion_cost(
                 board.family, stage.elements, stage.i_lanes, stage.lanes, stage.width
             )
+        case Shared():
+            from hw.engine.resources import engine_resources  # which adds up costs of this file
+
+            return engine_resources(stage.plan, board)
         case Window():
             return _window_cost(stage, board)
         case Pooling():

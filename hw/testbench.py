@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from hw.pipeline import Conversion, Stage
+from hw.engine.image import weights_image
+from hw.pipeline import Conversion, Shared, Stage
 from hw.plan import Plan
-from sim.job import Job, Stream
+from sim.job import Job, Stream, Weights
 from sw import golden
 from sw.network import Network
 
@@ -16,6 +17,9 @@ def job_for(
 ) -> tuple[Job, np.ndarray, dict[str, np.ndarray]]:
     """The job, its input frames, and the golden model's values of every watched stream.
 
+    Where layers share an engine, a frame of the job is a batch; a last batch that the images do not
+    fill is filled with the first of them.
+
     Parameters
     ----------
     plan : Plan
@@ -26,9 +30,11 @@ def job_for(
     seed : int
         Of the random stalls.
     """
+    batch = plan.engine.frames if plan.engine else 1
+    images = np.concatenate([images, images[: -len(images) % batch]])
     # What travels is the distance from the least value that there may be.
     values = {
-        name: value.reshape(len(images), -1) - network.type(name).low
+        name: value.reshape(len(images) // batch, -1) - network.type(name).low
         for name, value in golden.trace(network, images).items()
     }
     first = network.nodes[1]
@@ -38,7 +44,8 @@ def job_for(
         source.name,
         lanes=plan.lanes.input_lanes,
         width=network.type(source).width,
-        elements=network.type(source).elements,
+        elements=batch * network.type(source).elements,
+        vectors=batch,
         port="i",
         signed=network.type(source).low < 0,
     )
@@ -48,24 +55,29 @@ def job_for(
         if node is None:  # windows, and sums yet to be quantised: the next stage shows them
             continue
         carried = node
-        taps.append(_stream(stage, stage.name, stage.name))
+        if isinstance(stage, Shared):  # the output shows it
+            continue
+        taps.append(_stream(stage, stage.name, stage.name, batch))
         values[stage.name] = values[node]
-    output = _stream(plan.stages[-1], "output", "")
-    values["output"] = values[taps[-1].name]
+    output = _stream(plan.stages[-1], "output", "", batch)
+    values["output"] = values[carried]
+    words = weights_image(plan.engine.network, plan.engine.plan) if plan.engine else b""
     job = Job(
         verilog=verilog,
         top="accelerator",
         input=input,
         output=output,
         taps=tuple(taps),
-        cycles_per_frame=plan.cycles.per_frame,
+        cycles_per_frame=plan.cycles.per_batch,
         latency_cycles=plan.cycles.latency,
+        weights=Weights(words) if words else None,
         seed=seed,
     )
     return job, values[source.name] + network.type(source).low, values
 
 
-def _stream(stage: Stage, name: str, path: str) -> Stream:
+def _stream(stage: Stage, name: str, path: str, batch: int) -> Stream:
     """What leaves a stage."""
-    elements = stage.vectors * stage.elements
-    return Stream(name, stage.lanes, stage.width, elements, path=path, vectors=stage.vectors)
+    vectors = batch * stage.vectors
+    elements = vectors * stage.elements
+    return Stream(name, stage.lanes, stage.width, elements, path=path, vectors=vectors)

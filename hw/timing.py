@@ -19,8 +19,9 @@ from hw.cores import rom
 from hw.cores.argmax import argmax_cycles
 from hw.cores.quantiser import quantiser_cycles
 from hw.cores.whole_window import Sweep
-from hw.cores.width_converter import converter_sizes
+from hw.cores.width_converter import converter_sizes, dropped_beats
 from hw.cores.windows import Windows
+from hw.engine.plan import SCORE_CYCLES, Clockwork
 from hw.events import Process, Stream, Tokens, run
 from hw.pipeline import (
     Conversion,
@@ -28,10 +29,12 @@ from hw.pipeline import (
     Maximum,
     Pooling,
     Quantisation,
+    Shared,
     Stage,
     Thresholding,
     Window,
 )
+from sw.network import Argmax
 
 __all__ = ["Cycles", "predict", "stage_cycles", "starts"]
 
@@ -42,23 +45,32 @@ class Cycles:
 
     Parameters
     ----------
-    per_frame : int
-        Between the frames that leave, once the pipeline is full.
+    per_batch : int
+        Between the batches that leave, once the pipeline is full.
     latency : int
         From the first beat's transfer in to the first beat's transfer out; 0 is the same edge.
     binding : str
-        The slowest stage, which sets `per_frame`; "input" for the input stream itself.
+        The slowest stage, which sets `per_batch`; "input" for the input stream itself.
+    batch : int
+        Frames that are done together; 1 where they follow each other one by one.
     """
 
-    per_frame: int
+    per_batch: int
     latency: int
     binding: str
+    batch: int = 1
+
+    @property
+    def per_frame(self) -> int | float:
+        """Between frames that leave, on average over a batch."""
+        return self.per_batch if self.batch == 1 else self.per_batch / self.batch
 
 
 def _conversion(stage: Conversion, i: Stream, o: Stream) -> Iterator[Process]:
     capacity, step, last_step = converter_sizes(stage.elements, stage.i_lanes, stage.lanes)
     i_beats = -(-stage.elements // stage.i_lanes)
     steps = [step] * (i_beats - 1) + [last_step]
+    dropped = dropped_beats(stage.elements, stage.i_lanes, stage.lanes)
     came, left = Tokens(), Tokens()
 
     def arrive():
@@ -75,12 +87,13 @@ def _conversion(stage: Conversion, i: Stream, o: Stream) -> Iterator[Process]:
         time = held = 0
         added = cycle(steps)
         while True:
-            while held < stage.lanes:
-                time = max(time, (yield came))
-                held += next(added)
-            time = 1 + (yield from o.give(time))
-            left.put(time)
-            held -= stage.lanes
+            for beat in range(stage.beats + dropped):
+                while held < stage.lanes:
+                    time = max(time, (yield came))
+                    held += next(added)
+                time = 1 + ((yield from o.give(time)) if beat < stage.beats else time)
+                left.put(time)
+                held -= stage.lanes
 
     yield arrive()
     yield leave()
@@ -274,12 +287,46 @@ def _maximum(stage: Maximum, i: Stream, o: Stream) -> Iterator[Process]:
     yield process()
 
 
+def _shared(stage: Shared, i: Stream, o: Stream) -> Iterator[Process]:
+    """Only where the output is always taken, as the last stage's is."""
+    plan = stage.plan
+    filled, free = Tokens(), Tokens([0])
+
+    def arrive():
+        time = 0
+        while True:
+            time = max(time, (yield free))
+            for _ in range(plan.bank_words[0]):
+                time = 1 + (yield from i.take(time))
+            filled.put(time)
+
+    def compute():
+        clockwork, now = Clockwork(plan), 0
+        while True:
+            now = clockwork.begin(now, (yield filled))
+            for index, step in enumerate(plan.steps):
+                read, now, _ = clockwork.run(step, now + 1)
+                if index == 0:
+                    free.put(read + 1)
+            # Scores leave one a cycle, all of a batch; of each frame's, the index of the largest.
+            every, first = 1, now + SCORE_CYCLES
+            if isinstance(stage.network.output, Argmax):
+                every = plan.scores
+                first += every - 1 + argmax_cycles(1)
+            for answer in range(stage.frames * stage.elements):
+                yield from o.give(first + answer * every)
+
+    yield arrive()
+    yield compute()
+
+
 _PROCESSES = {
     Conversion: _conversion,
     Matrix: _matrix,
     Maximum: _maximum,
     Pooling: _pooling,
     Quantisation: _quantisation,
+    Shared: _shared,
     Window: _window,
 }
 
@@ -333,6 +380,8 @@ def stage_cycles(stage: Stage) -> int:
             return Sweep(stage.windows).places
         case Window() | Pooling():
             return max(stage.i_beats, stage.frame_beats)
+        case Shared():
+            return stage.plan.timing.per_batch // stage.frames
         case Maximum():
             return -(-stage.i_elements // stage.i_lanes)
     return stage.frame_beats
@@ -347,6 +396,7 @@ def predict(stages: Sequence[Stage], input_beats: int) -> Cycles:
     input_beats : int
         Beats of a frame at the input, at least 1.
     """
+    batch = next((stage.frames for stage in stages if isinstance(stage, Shared)), 1)
     spent = {"input": input_beats} | {stage.name: stage_cycles(stage) for stage in stages}
     # A converter or a threshold only passes on what its neighbours bind.
     binding = max(
@@ -356,8 +406,9 @@ def predict(stages: Sequence[Stage], input_beats: int) -> Cycles:
             any(s.name == name and isinstance(s, Matrix) for s in stages),
         ),
     )
-    if not any(isinstance(stage, (Window, Pooling)) for stage in stages):
+    if not any(isinstance(stage, (Window, Pooling, Shared)) for stage in stages):
         return Cycles(spent[binding], starts(stages, input_beats, 1)[0], binding)
     # Vectors of different stages are of different frames, and a line buffer may be too short.
-    latency, *_, before, last = starts(stages, input_beats, 4)
-    return Cycles(last - before, latency, binding)
+    batches = 4 if batch == 1 else 3
+    latency, *_, before, last = starts(stages, input_beats, batches * batch)[::batch]
+    return Cycles(last - before, latency, binding, batch)

@@ -6,7 +6,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["WidthConverter", "converter_sizes"]
+__all__ = ["WidthConverter", "converter_sizes", "dropped_beats"]
+
+
+# Elements above which a ring does not hold whole vectors.
+_LARGE = 1024
 
 
 def converter_sizes(elements: int, i_lanes: int, o_lanes: int) -> tuple[int, int, int]:
@@ -14,6 +18,8 @@ def converter_sizes(elements: int, i_lanes: int, o_lanes: int) -> tuple[int, int
 
     A vector always leaves in whole beats, so its last input beat counts for as much as fills the
     last output beat. Then vectors follow each other without a seam and nobody counts output beats.
+    But a ring of whole vectors is for small ones: of a large one whose input beats are cut into
+    output beats, the last counts as if it were full, and what is padding is dropped on its way out.
 
     Returns
     -------
@@ -35,10 +41,19 @@ def converter_sizes(elements: int, i_lanes: int, o_lanes: int) -> tuple[int, int
     largest = max(i_lanes, last_step)
     enough = largest + o_lanes + max(largest, o_lanes) - gcd(i_lanes, o_lanes)
     capacity = vector if vector >= enough else 2 * vector
+    if capacity > _LARGE and i_lanes % o_lanes == 0:
+        last_step = i_lanes
     if last_step == i_lanes:
         both = lcm(i_lanes, o_lanes)
         capacity = min(capacity, -(-enough // both) * both)
     return capacity, i_lanes, last_step
+
+
+def dropped_beats(elements: int, i_lanes: int, o_lanes: int) -> int:
+    """Output beats of nothing but padding that are dropped behind a vector, a cycle each."""
+    _, step, last_step = converter_sizes(elements, i_lanes, o_lanes)
+    held = (-(-elements // i_lanes) - 1) * step + last_step
+    return held // o_lanes - -(-elements // o_lanes)
 
 
 class WidthConverter(wiring.Component):
@@ -46,7 +61,8 @@ class WidthConverter(wiring.Component):
 
     Element 0 of a vector is in the lowest bits of its first beat on both sides; padding lanes of
     the last input beat are dropped. An output beat can leave the cycle after the input beat that
-    completes it. Ready and valid are registers.
+    completes it. Ready and valid are registers, but where padding is dropped: see `dropped_beats`,
+    each of which takes a cycle.
 
     A ring of `converter_sizes` elements. Each has one lane that writes it, so only the reading side
     needs a multiplexer: `o_lanes` of capacity / o_lanes to 1, about half a LUT4 or a quarter of a
@@ -100,10 +116,7 @@ class WidthConverter(wiring.Component):
 
         taken = Signal()
         given = Signal()
-        m.d.comb += [
-            taken.eq(self.i.valid & self.i.ready),
-            given.eq(self.o.valid & self.o.ready),
-        ]
+        m.d.comb += taken.eq(self.i.valid & self.i.ready)
 
         # Input beat `row` has its place in the ring, whatever vector it belongs to.
         ring = Signal(capacity * self._width, reset_less=True)
@@ -128,6 +141,16 @@ class WidthConverter(wiring.Component):
                 with m.Case(number) if number < o_rows - 1 else m.Default():
                     m.d.comb += self.o.payload.as_value().eq(ring[number * o_bits :])
 
+        # Behind a vector comes what padded its last input beat.
+        drops = Signal()
+        dropped = dropped_beats(self._elements, self._i_lanes, self._o_lanes)
+        if dropped:
+            beats = -(-self._elements // self._o_lanes)
+            beat = Signal(range(beats + dropped))
+            m.d.comb += drops.eq(beat >= beats)
+            with m.If(given):
+                m.d.sync += beat.eq(Mux(beat == beats + dropped - 1, 0, beat + 1))
+
         # What is held beyond the next output beat, and what is free beyond the next input beat:
         # their signs alone say whether a beat can leave and whether one fits. The last input beat
         # of a vector adds at most `o_lanes - 1` more than others and still fits where they do: all
@@ -139,7 +162,8 @@ class WidthConverter(wiring.Component):
         added = Mux(Cat(last).any(), last_step // unit, step // unit)
         change = Signal.like(beyond)
         m.d.comb += [
-            self.o.valid.eq(beyond >= 0),
+            self.o.valid.eq((beyond >= 0) & ~drops),
+            given.eq((beyond >= 0) & (self.o.ready | drops)),
             self.i.ready.eq(free >= 0),
             change.eq(Mux(taken, added, 0) - Mux(given, self._o_lanes // unit, 0)),
         ]

@@ -366,7 +366,7 @@ class Clockwork:
         return self._loads[-1] + 1
 
     def begin(self, now: int, filled: int) -> int:
-        """When a batch begins: the last one is done at `now`, and its input is there at `filled`."""
+        """When a batch begins whose input is there at `filled`; the last one was done at `now`."""
         # Of another pass the table has to be looked up.
         return max(now + (len(self._plan.steps) > 1), filled)
 

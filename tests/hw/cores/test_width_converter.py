@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hw.cores.width_converter import WidthConverter, converter_sizes
+from hw.cores.width_converter import WidthConverter, converter_sizes, dropped_beats
 
 LANES = [1, 2, 3, 4, 7, 10]
 CASES = [(10, a, b) for a, b in itertools.product(LANES, LANES)]
@@ -48,10 +48,27 @@ def test_no_gap_between_vectors(streams, elements, i_lanes, o_lanes):
         (784, 112, 28, (224, 112, 112)),  # two input beats
         (256, 37, 64, (256, 37, 34)),  # a vector
         (10, 7, 10, (20, 7, 3)),  # two vectors
+        (1025, 8, 1, (16, 8, 8)),  # two input beats, the last one of which is padded
     ],
 )
 def test_sizes(elements, i_lanes, o_lanes, sizes):
     assert converter_sizes(elements, i_lanes, o_lanes) == sizes
+
+
+@pytest.mark.parametrize(("elements", "i_lanes", "o_lanes"), [(1029, 8, 1), (1026, 8, 4)])
+@pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.3, 0.3)])
+def test_padding_behind_a_large_vector_is_dropped(streams, elements, i_lanes, o_lanes, stalls):
+    core = WidthConverter(width=1, elements=elements, i_lanes=i_lanes, o_lanes=o_lanes)
+    vectors = random_vectors(elements, 4, seed=2, width=1)
+    o_beats, dropped = -(-elements // o_lanes), dropped_beats(elements, i_lanes, o_lanes)
+    beats = streams.to_beats(vectors, i_lanes, 1)
+    run = streams.run(core, beats, 4 * o_beats, i_stall=stalls[0], o_stall=stalls[1])
+    assert streams.from_beats(run.outputs, o_lanes, 1, elements) == vectors
+    if not any(stalls):
+        assert set(run.o_cycles[2 * o_beats - 1 :: o_beats]) == {
+            run.o_cycles[o_beats - 1] + k * (o_beats + dropped) for k in (1, 2, 3)
+        }
+        assert dropped == -elements % i_lanes // o_lanes > 0
 
 
 @pytest.mark.parametrize(
