@@ -8,7 +8,6 @@ fast on a CPU, in a 32nd of the memory.
 """
 
 import argparse
-import importlib.util
 import sys
 import time
 from collections.abc import Callable
@@ -90,7 +89,7 @@ def _images(network: Network, count: int) -> tuple[np.ndarray, str]:
 
 
 def _xnor(console: Console, rounds: int) -> None:
-    if importlib.util.find_spec("numba") is None:
+    if not golden.have_kernel():
         raise MissingTool("numba not found: pip install 'popstream[speed]'")
     table = Table("image", "conv2d", "with norm, sign", "golden", "times", "times", box=None)
     for side in SIDES:

@@ -5,7 +5,7 @@ without a floating-point number anywhere. Much work goes to a compiled kernel wh
 installed (`pip install 'popstream[speed]'`); it counts the same.
 """
 
-import importlib.util
+import importlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Dense, Layer, Network, Node, Pool, Type
 from sw.packed import Limits, Weights, Windows, pack, pack_planes, unpack
 
-__all__ = ["Bits", "PreparedLayer", "matches", "predict", "trace"]
+__all__ = ["Bits", "PreparedLayer", "have_kernel", "matches", "predict", "trace"]
 
 _CHUNK = 512  # frames at a time, at most
 _ELEMENTS = 1 << 22  # of the largest value of a chunk, so that the working set stays small
@@ -177,6 +177,15 @@ def _array(x) -> np.ndarray:
     return x.words if isinstance(x, Bits) else x
 
 
+def have_kernel() -> bool:
+    """Whether the compiled kernel can be had; it is loaded then."""
+    try:
+        importlib.import_module("sw.kernel")
+    except (ImportError, RuntimeError):  # no numba, one for another numpy, or nowhere to cache
+        return False
+    return True
+
+
 class _Inference:
     """A network made ready: its weights packed, the form of the kernel chosen."""
 
@@ -187,7 +196,7 @@ class _Inference:
             for node in network.of(Layer)
         }
         work = frames * sum(layer.work for layer in self.layers.values())
-        self.compiled = work >= _WORTH and importlib.util.find_spec("numba") is not None
+        self.compiled = work >= _WORTH and have_kernel()
 
     def step(self, node: Node, x):
         match node:

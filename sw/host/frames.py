@@ -1,8 +1,9 @@
 """Frames and results as the bytes that travel: to a memory, or over a serial line.
 
 A frame's elements are in raster order. Elements of one bit are packed eight to a byte, element 0 in
-bit 0 of the first byte; wider elements take a byte each. A result's numbers take 1, 2 or 4 bytes
-each, unsigned and little-endian. Frames follow each other without a gap, and so do results.
+bit 0 of the first byte; wider elements take a byte each, signed ones as the two's complement of
+their width. A result's numbers take 1, 2 or 4 bytes each, unsigned and little-endian. Frames follow
+each other without a gap, and so do results.
 """
 
 import numpy as np

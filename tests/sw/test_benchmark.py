@@ -64,5 +64,6 @@ def test_missing_package(missing, extra, capsys, monkeypatch):
     for name in ("torch", "numba"):
         pytest.importorskip(name)
     monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "sw.kernel", raising=False)
     assert benchmark.main(["xnor"]) == 1
     assert f"{missing} not found: pip install 'popstream[{extra}]'" in capsys.readouterr().err
