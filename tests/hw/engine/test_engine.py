@@ -114,6 +114,11 @@ CASES = {
     ),
     "dense": (DENSE, {"simd": 4, "pe": 16, "batch": 4, "row_words": 2}),
     "dense-mixed": (DENSE, {"simd": 8, "pe": 8, "batch": 1, "resident": ["dense2"]}),
+    # Rows of the ROM are still on their way when the port's are due.
+    "dense-resident-first": (
+        DENSE,
+        {"simd": 8, "pe": 64, "batch": 1, "row_words": 1, "resident": ["dense1"]},
+    ),
     "pool-first": (POOLED, {"simd": 4, "pe": 4, "batch": 2, "row_words": 1}),
 }
 
