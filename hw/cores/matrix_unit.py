@@ -287,7 +287,7 @@ class MatrixUnit(wiring.Component):
         finished, answers = Signal(), []
         m.d.sync += finished.eq(flags[0] & flags[2])
         for lane in range(0, pe, _REACH):
-            wanted = Cat(flags[:2], flags[3:])
+            wanted = flags[:2] if passes == 1 else Cat(flags[:2], flags[3], flags[2])
             m.submodules[f"flags_{lane}"] = copy = Register(width=len(wanted), family=self._family)
             m.d.comb += copy.i.eq(wanted)
             neurons = range(lane, min(lane + _REACH, pe))
@@ -489,7 +489,7 @@ class MatrixUnit(wiring.Component):
             m.d.comb += total.eq(count + start)
         return total if starts is None else total[-1]
 
-    def _accumulate_passes(self, m, neuron, count, starts, valid, first, fresh):
+    def _accumulate_passes(self, m, neuron, count, starts, valid, first, fresh, last):
         """One neuron's result, when its last count of the last pass is there.
 
         What was counted before weighs less by the planes of a pass, so it is shifted; what leaves
@@ -498,15 +498,19 @@ class MatrixUnit(wiring.Component):
         bits have left, it is the multiple that has to be reached.
         """
         bits, planes = self._bits, self._planes
-        top, start = (1 << bits) - 1, 0
+        top = (1 << bits) - 1
         most = self._most >> bits - planes  # in the last pass
         if starts is not None:
             start, multiple = starts[neuron][:bits], starts[neuron][bits:]
             in_first = top + self.synapses * ((1 << planes) - 1)
             most = max(in_first, self._most + top >> bits - planes)
         total = Signal(range(most + 1), name=f"total_{neuron}")
-        accumulator = Signal.like(total, name=f"accumulator_{neuron}", reset_less=True)
-        before = Mux(fresh, start, accumulator[planes:])
+        accumulator = Signal.like(
+            total, name=f"accumulator_{neuron}", reset_less=starts is not None
+        )
+        before = accumulator[planes:]
+        if starts is not None:
+            before = Mux(fresh, start, before)
         if self.beats_per_vector > 1:
             before = Mux(first, before, accumulator)
         m.d.comb += total.eq(count + before)
@@ -519,6 +523,9 @@ class MatrixUnit(wiring.Component):
                 return at_least(higher, self._thresholds[neuron] + top >> bits)
             return higher >= multiple
 
+        # A score begins at 0, which a flip-flop's reset makes without a LUT.
+        with m.If(valid & last):
+            m.d.sync += accumulator.eq(0)
         lower = Signal(bits - planes, name=f"lower_{neuron}", reset_less=True)
         shifted = Cat(lower, accumulator[:planes])[planes:]
         if self.beats_per_vector > 1:
