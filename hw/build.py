@@ -15,6 +15,7 @@ import json
 import math
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="the fastest within this share (0..1) of the board",
     )
+    pace.add_argument(
+        "--share",
+        action="store_true",
+        help="layers share one matrix unit, one after the other, and weights that do not fit the "
+        "chip come from memory (default: where nothing else fits)",
+    )
     pace.add_argument("--plan", type=Path, metavar="FILE", help="lanes from a JSON file")
+    p.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="with layers that share: frames that are computed together (default: the fastest)",
+    )
     p.add_argument(
         "--input",
         choices=("pixels", "bits"),
@@ -191,6 +204,7 @@ class Build:
     def choose_plan(self) -> None:
         """Lanes for every layer."""
         from hw import plan
+        from hw.engine.share import share
         from hw.pipeline import PlanError
         from hw.resources import budgets
 
@@ -206,6 +220,8 @@ class Build:
             self.plan = plan.meet(*common, args.target_fps, input)
         elif args.fill is not None:
             self.plan = plan.fill(*common, args.fill, input)
+        elif args.share or args.batch:
+            self.plan = share(*common, batch=args.batch, input=input)
         else:
             whole = budgets(self.board)
             for luts, others in SHARES:
@@ -213,9 +229,13 @@ class Build:
                 try:
                     self.plan = plan.fastest(*common, limit, input)
                     break
-                except PlanError:
-                    if luts == SHARES[-1][0]:
+                except PlanError as error:
+                    if luts < SHARES[-1][0]:
+                        continue
+                    if self.board.shell.name != "zynq":
                         raise
+                    self.say(f"plan    {error}; so layers share one matrix unit")
+                    self.plan = share(*common, input=input)
             port = self.plan.frame_bytes // 8  # cycles that a frame takes the memory port
             if self.board.shell.name == "zynq" and self.plan.cycles.per_frame < port:
                 self.plan = plan.choose(*common, port, input)
@@ -227,6 +247,8 @@ class Build:
             f"images/s at {self.clock_hz / 1e6:g} MHz, latency {cycles.latency:,} cycles; "
             f"about {shares}"
         )
+        if self.plan.engine:
+            self.say(f"engine  {self.plan.engine}")
         if self.plan.port_frames_per_second < self.plan.frames_per_second:
             self.say(f"port    {self.plan.port}: less than the pipeline takes")
 
@@ -323,8 +345,11 @@ class Build:
             result_width=result.width,
             scores=self.args.results == "scores",
             clock_hz=self.clock_hz,
-            frame_cycles=plan.cycles.per_frame,
+            frame_cycles=math.ceil(plan.cycles.per_frame),
             latency_cycles=plan.cycles.latency,
+            batch_frames=plan.cycles.batch if plan.engine else 0,
+            weight_words=len(plan.weights) // 8,
+            weight_crc=zlib.crc32(plan.weights),
         )
 
     def top(self, accelerator):
@@ -344,7 +369,7 @@ class Build:
         from hw.shell.external import External
         from hw.shell.memory import MemoryShell
         from hw.shell.uart import baud_divisor
-        from sw.artefact import save
+        from sw.artefact import save, write_file
 
         pipeline, identity = External(accelerator, "accelerator"), self.identity()
         if self.board.shell.name == "zynq":
@@ -360,6 +385,8 @@ class Build:
             "baud": self.board.baud,
         }
         self.write("shell.json", json.dumps(about, indent=1) + "\n")
+        if self.plan.weights:
+            write_file(self.folder / "weights.bin", self.plan.weights)
         model = self.model
         save(self.folder / "model.safetensors", model.network, model.card, model.samples)
 
@@ -451,7 +478,7 @@ class Build:
                 progress=progress,
                 waves=self.args.waves,
             )
-        return _simulated(result, labels)
+        return _simulated(result, labels, self.plan.cycles.batch)
 
     def netlist_unwanted(self) -> str | None:
         """Why the netlist is not simulated, or None where it is."""
@@ -469,7 +496,7 @@ class Build:
     def netlist_frames(self):
         """As many of the images as the netlist's simulation has time for, and their labels."""
         images, labels = self.frames()
-        count = max(4, min(20, NETLIST_CYCLES // self.plan.cycles.per_frame))
+        count = max(4, min(20, int(NETLIST_CYCLES // self.plan.cycles.per_frame)))
         return images[:count], labels[:count]
 
     def simulate_netlist(self) -> dict:
@@ -499,7 +526,7 @@ class Build:
                 )
             except SimulationMismatch as error:
                 raise PopstreamError(f"in the synthesised netlist: {error}") from error
-        return _simulated(result, labels)
+        return _simulated(result, labels, self.plan.cycles.batch)
 
     def execute(self, stage: str) -> dict:
         """Synthesis, place and route, or packing, by the tools."""
@@ -586,6 +613,7 @@ class Build:
             name=self.model_name,
             clock_hz=self.clock_hz,
             bitstream=self.folder / self.prepared.bitstream if made else None,
+            weights=self.plan.weights,
         )
         self.say(f"deploy   {self.folder}/deploy")
 
@@ -616,13 +644,15 @@ def _count(frames: str | None) -> float | None:
     raise PopstreamError(f"--frames must be at least 1, or 'all', not {frames!r}")
 
 
-def _simulated(result, labels) -> dict:
-    """A simulation's result as JSON's types."""
-    output = result.outputs.reshape(result.frames, -1)
+def _simulated(result, labels, batch: int) -> dict:
+    """A simulation's result as JSON's types; a frame of it is a batch."""
+    output = result.outputs.reshape(result.frames * batch, -1)[: len(labels)]
     found = output[:, 0] if output.shape[1] == 1 else output.argmax(axis=1)
     return {
-        "frames": result.frames,
-        "cycles_per_frame": result.cycles_per_frame,
+        "frames": len(labels),
+        "cycles_per_frame": result.cycles_per_frame / batch
+        if batch > 1
+        else result.cycles_per_frame,
         "latency_cycles": result.latency_cycles,
         "cycles": result.cycles,
         "run_seconds": result.seconds,

@@ -12,7 +12,7 @@ import numpy as np
 from hw.cores.sliding_window import ring_depth
 from hw.cores.windows import Windows
 from hw.engine.passes import tail
-from hw.engine.plan import EnginePlan, plan_engine
+from hw.engine.plan import PORT_BITS, EnginePlan, plan_engine
 from sw.errors import PopstreamError
 from sw.network import Argmax, Binarise, Conv, Input, Layer, Network, Node, Pool
 
@@ -337,6 +337,16 @@ class Shared(Stage):
     def frames(self) -> int:
         """Frames of a batch."""
         return self.plan.batch
+
+    def __str__(self) -> str:
+        plan, products = self.plan, self.plan.products
+        resident = sum(step.resident for step in products)
+        megabits = plan.stream_words * PORT_BITS / 1e6
+        return (
+            f"{len(products)} layers share {plan.simd} x {plan.pe} lanes in batches of "
+            f"{plan.batch}; weights of {resident} are on the chip, {megabits:,.2f} Mbit a batch "
+            f"come from memory and bind {plan.timing.port_bound:.0%} of the time"
+        )
 
 
 def layer_stages(network: Network, node: Layer, folding: LayerLanes) -> tuple[Stage, ...]:

@@ -15,6 +15,7 @@ from boards.catalogue import Board
 from hw.cores.accumulator import SUM_WIDTH
 from hw.cores.matrix_unit import ACCUMULATORS, STORAGE, TABLE
 from hw.cores.popcount import levels
+from hw.engine.image import weights_image
 from hw.pipeline import EngineLanes, Lanes, LayerLanes, Matrix, PlanError, Shared, Stage, pipeline
 from hw.resources import Resources, budgets, estimate, shell_resources, stage_resources
 from hw.search import Search
@@ -89,6 +90,11 @@ class Plan:
         """The engine that layers share, if any do."""
         last = self.stages[-1]
         return last if isinstance(last, Shared) else None
+
+    @cached_property
+    def weights(self) -> bytes:
+        """What the engine reads from memory for every batch; empty where it reads nothing."""
+        return weights_image(self.engine.network, self.engine.plan) if self.engine else b""
 
     @property
     def frame_bytes(self) -> int:

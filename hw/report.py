@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from hw.pipeline import Conversion, Matrix, Pooling, Quantisation, Thresholding, Window
+from hw.pipeline import Conversion, Matrix, Pooling, Quantisation, Shared, Thresholding, Window
 from hw.timing import stage_cycles
 
 __all__ = ["render", "summarise"]
@@ -27,6 +27,8 @@ def _what(stage) -> str:
         case Pooling():
             rows, columns = stage.size
             return f"maximum of {rows}x{columns} pixels of {stage.elements} channels"
+        case Shared():
+            return str(stage)
         case Quantisation():
             return f"levels of {stage.width} bits"
         case Conversion():

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from hw.engine.image import weights_image
 from hw.pipeline import Conversion, Shared, Stage
 from hw.plan import Plan
 from sim.job import Job, Stream, Weights
@@ -61,7 +60,6 @@ def job_for(
         values[stage.name] = values[node]
     output = _stream(plan.stages[-1], "output", "", batch)
     values["output"] = values[carried]
-    words = weights_image(plan.engine.network, plan.engine.plan) if plan.engine else b""
     job = Job(
         verilog=verilog,
         top="accelerator",
@@ -70,7 +68,7 @@ def job_for(
         taps=tuple(taps),
         cycles_per_frame=plan.cycles.per_batch,
         latency_cycles=plan.cycles.latency,
-        weights=Weights(words) if words else None,
+        weights=Weights(plan.weights) if plan.weights else None,
         seed=seed,
     )
     return job, values[source.name] + network.type(source).low, values
