@@ -105,6 +105,9 @@ def sim_long(session: nox.Session) -> None:
             *("--board", "pynq", "--model", model, *options),
         )
     session.run("python", "-m", "sim", built("pynq", "mnist-sfc"), "--frames", "all")
+    # All layers but the first of networks that no such chip holds, at full size.
+    for network in ("bvgg16", "xnor-alexnet"):
+        session.run("python", "-m", "hw.engine", network, "--batch", "1", "--simulate", "1")
 
 
 @nox.session
