@@ -111,7 +111,7 @@ class Engine(wiring.Component):
 
         # 3 to 3 + s: it meets the tile.
         m.submodules.popcount = popcount = Popcount(width=simd, words=pe, stages=s, family=family)
-        tile, starts = self._load(m, sequencer, later(2), later(2 + s))
+        tile, starts = self._load(m, sequencer, later(1).swap, later(2 + s).starts)
         m.d.comb += [popcount.i.eq(x), popcount.w.eq(tile)]
         pooled = x
         for stage in range(s + 1):
@@ -236,8 +236,9 @@ class Engine(wiring.Component):
             rows.append({"padding": sum(int(bit) << lane for lane, bit in enumerate(channels))})
         return Table(rows).look(m, place)["padding"]
 
-    def _load(self, m, sequencer, at_swap, at_starts):
-        """The tile, from the cycle behind `at_swap` on; what sums start from, behind `at_starts`.
+    def _load(self, m, sequencer, swap_next, at_starts):
+        """The tile, which is the next one two cycles after `swap_next`, and what sums start from, a
+        cycle after `at_starts` says which.
 
         The next tile is loaded into other registers meanwhile.
         """
@@ -248,7 +249,8 @@ class Engine(wiring.Component):
         )
         if plan.stream_words:
             connect(m, flipped(self.weights), loader.words)
-        loaded, swap = Signal(), at_swap.valid & at_swap.swap
+        loaded, swap = Signal(), Signal()
+        m.d.sync += swap.eq(swap_next)
         moves = loader.o.valid & loader.o.ready
         m.d.comb += [loader.o.ready.eq(~loaded | swap), sequencer.loaded.eq(loaded)]
         with m.If(swap):
@@ -262,8 +264,11 @@ class Engine(wiring.Component):
             part = coming[number * row : (number + 1) * row]
             with m.If(moves & ~loader.o.payload.start & (loader.o.payload.slice == number)):
                 m.d.sync += part.eq(loader.o.payload.row)
-        with m.If(swap):
-            m.d.sync += tile.eq(coming)
+            # Each row has a swap of its own, which has loads enough.
+            m.submodules[f"swap_{number}"] = copy = Register(width=1, family=family)
+            m.d.comb += copy.i.eq(swap_next)
+            with m.If(copy.o):
+                m.d.sync += tile[number * row : (number + 1) * row].eq(part)
 
         # Starts: a memory for each of a group's rows.
         starts = []
@@ -281,7 +286,7 @@ class Engine(wiring.Component):
             m.d.comb += [
                 write.en.eq(moves & loader.o.payload.start & (loader.o.payload.slice == number)),
                 write.addr.eq(loader.o.payload.slot),
-                read.addr.eq(at_starts.starts),
+                read.addr.eq(at_starts),
             ]
             for neuron in range(neurons):
                 m.d.comb += write.data[neuron].eq(
