@@ -307,10 +307,11 @@ def _decode(header: dict, tensors: dict[str, np.ndarray]) -> Network:
     for entry in header["nodes"]:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise ArtefactError("every node must be an object with a name")
-        kind = OPERATIONS.get(entry.get("op"))
+        operation = entry.get("op")
+        kind = OPERATIONS.get(operation) if isinstance(operation, str) else None
         if kind is None:
             raise ArtefactError(
-                f"{entry['name']}: unknown operation {entry.get('op')!r}; "
+                f"{entry['name']}: unknown operation {operation!r}; "
                 f"this version knows {', '.join(OPERATIONS)}"
             )
         items = stored_fields(kind)

@@ -171,9 +171,13 @@ class Input(Node):
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "shape", tuple(self.shape))
-        integral = all(type(size) is int and 1 <= size <= 1 << 20 for size in self.shape)
-        if not self.shape or not integral:
+        if isinstance(self.shape, Sequence):
+            object.__setattr__(self, "shape", tuple(self.shape))
+        if (
+            not isinstance(self.shape, tuple)
+            or not self.shape
+            or not all(type(size) is int and 1 <= size <= 1 << 20 for size in self.shape)
+        ):
             raise NetworkError(f"{self.name}: shape must be positive integers, not {self.shape}")
         if np.prod(self.shape, dtype=object) > 1 << 24:
             raise NetworkError(f"{self.name}: a frame of {self.shape} is over 2^24 elements")

@@ -360,16 +360,50 @@ def test_unreadable_files(file, tmp_path):
         artefact.load(tmp_path)
 
 
-def test_every_flipped_byte_is_told_or_harmless(file):
+@pytest.mark.parametrize("making", [make, make_images])
+def test_every_flipped_byte_is_told_or_harmless(tmp_path, making):
     """Whatever a damaged file says, it is refused by name or read as some other valid network."""
-    data = bytearray(file.read_bytes())
+    network, samples = making()
+    path = tmp_path / "m"
+    artefact.save(path, network, CARD, samples)
+    data = bytearray(path.read_bytes())
     rng = np.random.default_rng(0)
     for at in rng.choice(len(data), 300, replace=False):
         damaged = bytearray(data)
         damaged[at] ^= 1 << int(rng.integers(8))
-        file.write_bytes(damaged)
+        path.write_bytes(damaged)
         with contextlib.suppress(ArtefactError):
-            artefact.load(file)
+            artefact.load(path)
+
+
+def numbers(value, path=()):
+    """The path of every value below."""
+    for key, below in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(below, dict | list):
+            yield from numbers(below, (*path, key))
+        yield (*path, key)
+
+
+def test_every_odd_value_is_told_or_harmless(tmp_path):
+    """Each value of the graph replaced by others: nothing but a refusal, or another network."""
+    network, samples = make_images()
+    path = tmp_path / "m"
+    artefact.save(path, network, CARD, samples)
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["popstream"])
+    refused = 0
+    odd = (0, 1 << 40, True, "x", [], [1, 2], {}, {"integers": []})
+    places = [("nodes", *place) for place in numbers(header["nodes"])]
+    for place in places:
+        for value in odd:
+            rewrite(path, change_header=setting(*place, value=value))
+            try:
+                artefact.load(path)
+            except ArtefactError:
+                refused += 1
+            path.write_bytes(data)
+    assert refused > 0.9 * len(places) * len(odd)
 
 
 def test_nothing_half_written(file, tmp_path, monkeypatch):
