@@ -33,6 +33,19 @@ def parser() -> argparse.ArgumentParser:
     pace.add_argument("--fastest", action="store_true", help="the fastest that fits (default)")
     pace.add_argument("--target-fps", type=float, metavar="N", help="the smallest of that pace")
     pace.add_argument("--smallest", action="store_true", help="the smallest of any pace")
+    pace.add_argument(
+        "--share",
+        action="store_true",
+        help="layers share one matrix unit (default: where nothing else fits)",
+    )
+    p.add_argument("--batch", type=int, metavar="N", help="frames of a batch, where layers share")
+    p.add_argument(
+        "--efficiency",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="in how many of the cycles the weights' port has a word (default: all)",
+    )
     p.add_argument(
         "--fill", type=float, metavar="SHARE", help="take at most this share (0..1) of the board"
     )
@@ -195,6 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         network = load(Path(args.model) if is_file else zoo.path(args.model)).network
         limit = _limit(args, budgets(board))
         common = (network, board, clock_hz)
+        if args.share or args.batch:
+            return _shared(console, args, common, limit)
         search = plans.search(*common, args.input)
         try:
             if args.target_fps is not None:
@@ -205,6 +220,11 @@ def main(argv: list[str] | None = None) -> int:
                 plan = plans.fastest(*common, limit, args.input)
         except plans.TargetError as error:
             plan, missed = error.nearest, error
+        except plans.PlanError as error:
+            if args.target_fps is not None or args.smallest or board.shell.name != "zynq":
+                raise
+            console.print(f"{error}; so layers share one matrix unit\n")
+            return _shared(console, args, common, limit)
         mhz = f"{clock_hz / 1e6:g} MHz"
         cycles = plan.cycles
         title = (
@@ -245,6 +265,57 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def _shared(console, args, common, limit) -> int:
+    """The plan of a network whose layers share an engine: what each pass takes, and what binds."""
+    from hw.engine.share import share
+    from hw.resources import budgets
+    from sw.artefact import write_file
+
+    _, board, clock_hz = common
+    if not 0 < args.efficiency <= 1:
+        raise PopstreamError(f"--efficiency must be over 0 and at most 1, not {args.efficiency:g}")
+    luts = min(0.75, limit.luts / budgets(board).luts)
+    plan = share(*common, luts=luts, batch=args.batch, input=args.input)
+    cycles, engine = plan.cycles, plan.engine.plan
+    console.print(
+        f"{args.model} on {board.name}: {plan.frames_per_second:,.1f} images/s at "
+        f"{clock_hz / 1e6:g} MHz, {cycles.per_frame:,} cycles a frame, "
+        f"latency {cycles.latency:,} cycles"
+    )
+    console.print(f"{plan.engine}")
+    if args.efficiency < 1:
+        timing = engine.timing_at(args.efficiency)
+        console.print(
+            f"with a word in {args.efficiency:.0%} of the cycles at most "
+            f"{clock_hz * engine.batch / timing.per_batch:,.1f} images/s, "
+            f"{timing.port_bound:.0%} of the time waiting for the port"
+        )
+    listed = ", ".join(f"{part:.0%} of the {what}s" for what, part in plan.shares.items())
+    console.print(f"takes {listed}, by estimate\n")
+    console.print(_table(plan))
+    console.print("")
+    console.print(_passes(engine))
+    if args.write:
+        write_file(args.write, plan.to_json().encode())
+        console.print(f"\nlanes written to {args.write}")
+    return 0
+
+
+def _passes(engine):
+    from rich.table import Table
+
+    table = Table(box=None, header_style="dim")
+    for title in ("pass", "image", "outputs", "weights", "cycles a batch", "of them computing"):
+        table.add_column(title, justify="left" if title in ("pass", "weights") else "right")
+    for step, cycles in zip(engine.steps, engine.timing.by_pass, strict=True):
+        shapes = step.work.image, step.work.outputs
+        image, outputs = ("x".join(map(str, shape)) for shape in shapes)
+        where = "" if step.work.pool else "on the chip" if step.resident else "from memory"
+        busy = f"{step.computing / cycles:.0%}"
+        table.add_row(step.work.name, image, outputs, where, f"{cycles:,}", busy)
+    return table
 
 
 def _limit(args, whole):

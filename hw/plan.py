@@ -26,6 +26,7 @@ from sw.network import Layer, Network
 
 __all__ = [
     "Plan",
+    "PlanError",
     "TargetError",
     "choose",
     "fastest",

@@ -3,13 +3,16 @@ from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from boards.catalogue import board
 from hw import explore, plan
+from hw.engine.share import share
 from hw.resources import budgets
 from sw import zoo
-from sw.artefact import load
+from sw.artefact import Card, Samples, load, save
+from sw.shapes import random_network
 
 
 def test_table_and_lanes(tmp_path, capsys):
@@ -24,6 +27,25 @@ def test_table_and_lanes(tmp_path, capsys):
     assert f"{made.cycles.per_frame:,} cycles a frame set by {made.cycles.binding}" in out
     for stage in made.stages:
         assert f" {stage.name} " in out
+
+
+def test_layers_that_share(tmp_path, capsys):
+    network, lanes = random_network("bvgg16", 1 / 16), tmp_path / "lanes.json"
+    image = np.zeros((1, 32, 32, 3), np.uint8)
+    model = tmp_path / "narrow.safetensors"
+    card = Card("narrow", "none", "none", 0.0, 0.0, 1)
+    save(model, network, card, Samples(image, np.zeros(1, np.uint8)))
+    args = ["--board", "pynq", "--model", str(model), "--clock", "100", "--batch", "2"]
+    assert explore.main([*args, "--write", str(lanes), "--efficiency", "0.5"]) == 0
+    out = capsys.readouterr().out
+    pynq = board("pynq")
+    made = plan.from_json(lanes, network, pynq, 100_000_000)
+    assert made == share(network, pynq, 100_000_000, batch=2)
+    assert f"{made.cycles.per_frame:,} cycles a frame" in out and "with a word in 50%" in out
+    for step in made.engine.plan.steps:
+        assert f" {step.work.name} " in out
+    assert explore.main([*args, "--efficiency", "0"]) == 1
+    assert "--efficiency must be over 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("target", ["pynq", "icebreaker"])
