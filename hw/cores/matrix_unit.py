@@ -19,7 +19,7 @@ STORAGE = ("table", "logic", "block")
 ACCUMULATORS = ("logic", "dsp")
 
 # The widest element of an input.
-MOST_BITS = 8
+_MOST_BITS = 8
 
 # The deepest table: four of a LUT6's inputs select the weight.
 TABLE = 16
@@ -123,8 +123,8 @@ class MatrixUnit(wiring.Component):
             raise ValueError(f"inputs_per_beat must be in 1..{synapses}, not {inputs_per_beat}")
         if not 1 <= neurons_per_beat <= neurons:
             raise ValueError(f"neurons_per_beat must be in 1..{neurons}, not {neurons_per_beat}")
-        if not 1 <= bits <= MOST_BITS:
-            raise ValueError(f"bits must be in 1..{MOST_BITS}, not {bits}")
+        if not 1 <= bits <= _MOST_BITS:
+            raise ValueError(f"bits must be in 1..{_MOST_BITS}, not {bits}")
         if not 0 <= planes <= bits or bits % (planes or bits):
             raise ValueError(f"planes must divide the {bits} bits, or be 0, not {planes}")
         planes = planes or bits
