@@ -9,6 +9,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hw.cores.sliding_window import SlidingWindow
+from hw.cores.whole_window import WholeWindow
 from hw.measure import FAMILIES
 from hw.netlist import netlist
 from hw.toolchain import plain_names
@@ -141,6 +143,41 @@ def test_block_rams_of_every_shape(memories, tmp_path):
     )
     wanted = expected(roms, rams, contents, frames)
     simulate(job, frames, {"output": wanted}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("form", "family"), [*(("serial", family) for family in FAMILIES), ("whole", "xc7")]
+)
+def test_windows_in_block_ram(family, form, tmp_path):
+    """Padding is the reset of a memory's register, where the family's memories have one."""
+    height, width, lanes = (9, 12, 1) if form == "serial" else (2, 300, 2)
+    image = {"height": height, "width": width, "channels": 2, "bits": 5, "family": family}
+    image |= {"kernel": (3, 3), "padding": (1, 1, 1, 1), "fill": 19}
+    if form == "serial":
+        core = SlidingWindow(**image, lanes=lanes, depth=512)
+    else:
+        core = WholeWindow(**image)
+    text = rtlil.convert(core, name="unit", emit_src=False)
+    script = (
+        f"read_rtlil in.il; {FAMILIES[family][1]} -top unit; "
+        "select unit; write_rtlil -selected out.il"
+    )
+    text = run_yosys({"in.il": plain_names(text)}, script, "out.il", need="a test")
+    used = {"xc7": "RAMB", "ecp5": "DP16KD", "ice40": "SB_RAM40_4K"}[family]
+    assert f"  cell \\{used}" in text
+
+    rng = np.random.default_rng(9)
+    images = rng.integers(0, 32, (6, height, width, 2))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=19)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    windows = windows.transpose(0, 1, 2, 4, 5, 3).reshape(6, -1)
+    job = Job(
+        verilog=netlist(text, family, "unit"),
+        top="accelerator",
+        input=Stream("input", lanes, 5, images[0].size, port="i"),
+        output=Stream("output", lanes if form == "serial" else 18, 5, windows[0].size),
+    )
+    simulate(job, images.reshape(6, -1), {"output": windows}, tmp_path)
 
 
 def test_unknown_module():
