@@ -170,12 +170,12 @@ class _Axis(wiring.Component):
         pixel = Signal(range(self._stride))
         gap = self._stride - 1
         at_end = (self._length - 1) // self._stride, (self._length - 1) % self._stride
-        exists = self.window < self._windows
         m.d.comb += [
             self.ends.eq((self.window == at_end[0]) & (pixel == at_end[1])),
             self.first.eq(pixel == 0),
-            self.inside.eq(exists & (pixel < self._size)),
-            self.last.eq(exists & (pixel == self._size - 1)),
+            # What is left over at the end is less than a window, so it never has a last pixel.
+            self.inside.eq((self.window < self._windows) & (pixel < self._size)),
+            self.last.eq(pixel == self._size - 1),
         ]
         with m.If(self.next):
             with m.If(self.ends):
