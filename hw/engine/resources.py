@@ -29,7 +29,7 @@ def engine_resources(plan: EnginePlan, board: Board) -> Resources:
         + simd * (-(-pe // family.reach) + stages + 3)
         + _CARRIED * (stages + 4)
         + pe
-        + 2 * row,
+        + row * (1 + (plan.rom_rows > 0)),
     )
 
     # From a word of a column of a bank, or padding; to columns of a bank; sums to a score; pools.
@@ -40,9 +40,10 @@ def engine_resources(plan: EnginePlan, board: Board) -> Resources:
     total += memory_cost(board, row, 4)
     total += memory_cost(board, pe * width, 3 * plan.classes)
 
-    # Block RAM.
-    for words in plan.bank_words:
-        total += Resources(brams=columns * float(brams(board, simd, max(2, -(-words // columns)))))
+    # Block RAM. Bits of the input's words that are no channel are not kept.
+    lanes = min(simd, plan.steps[0].work.image[2])
+    for bits, words in zip((lanes, simd, simd), plan.bank_words, strict=True):
+        total += Resources(brams=columns * float(brams(board, bits, max(2, -(-words // columns)))))
     total += Resources(brams=float(brams(board, pe * width, plan.depth)))
     if plan.rom_rows:
         total += Resources(brams=float(brams(board, row, plan.rom_rows)))
