@@ -60,6 +60,7 @@ def sim(session: nox.Session) -> None:
         ("pynq", "mnist-tfc", (), None),
         ("pynq", "mnist-sfc", ("--input", "bits"), "all"),
         ("ulx3s", "mnist-sfc", ("--input", "bits"), "10"),
+        ("pynq", "cifar10-cnv", ("--clock", "100", "--target-fps", "15000"), None),
     ):
         session.run(
             *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
@@ -99,6 +100,7 @@ def sim_long(session: nox.Session) -> None:
         ("mnist-sfc", ("--target-fps", "3100000")),  # 32 cycles at 100 MHz
         ("mnist-lfc", ("--target-fps", "500000")),  # 200 cycles
         ("mnist-sfc", ("--target-fps", "12500000", "--input", "bits")),  # 8 cycles
+        ("cifar10-cnv", ("--clock", "100", "--target-fps", "15000", "--frames", "500")),
     ):
         session.run(
             *("python", "-m", "hw.build", "--until", "simulate", "--output", "build/nox"),
