@@ -49,8 +49,12 @@ class SlidingWindow(wiring.Component):
 
     The ring holds the beats from the head of the window that is read (`Windows.heads`) on. A cycle
     reads one: windows of kernel rows * kernel columns * channels / lanes beats follow each other
-    without a gap, over rows and frames, where pixels are there. A ring of `Windows.enough` pixels,
-    and two more because handshakes take time, is enough for pixels that come evenly.
+    without a gap, over rows and frames, where pixels are there. A ring of `Windows.enough` pixels
+    is enough for pixels that come evenly.
+
+    On 7-series about 33 + 5 log2(depth) + 3 log2(height * width) LUTs, 15 more with padding, beside
+    the ring. Padding takes no more, unless it differs between the beats of a pixel: then a LUT for
+    each bit of a beat.
 
     Timing: a beat is read at the earliest in the cycle after the pixel's beat was transferred, a
     beat of padding at once, but the first of a frame after the image's first beat was; not before

@@ -111,6 +111,10 @@ class WholeWindow(wiring.Component):
     shifts by this column of pixels: one place of `Sweep` a cycle, be it a pixel or padding. A
     window stays in that register until it has left. Pixels that come meanwhile wait in a FIFO.
 
+    On 7-series about 20 + 5 log2(depth) LUTs, 15 more with padding, beside the memories: a FIFO of
+    pixels, and a line of as many pixels as the image has columns, each with those above it that a
+    window has. A flip-flop for each bit of a window.
+
     Timing: a place is shifted in at the earliest in the cycle after the one before; in the cycle
     after its pixel was transferred, where it is one; in the cycle in which a window that is
     complete is transferred at `o`. A window that is complete with it is valid there from the next
