@@ -185,7 +185,7 @@ def _whole_window(stage: Window, i: Stream, o: Stream) -> Iterator[Process]:
             came.put(time)
 
     def shift():
-        time = min(stage.padding[2], stage.kernel[1] - 1)
+        time = 0  # the padding after a reset is shifted in before an image comes
         waits = not sweep.inside[0]  # for the image to come, though it begins with padding
         places = list(zip(sweep.inside.tolist(), sweep.completes.tolist(), strict=True))
         while True:
