@@ -116,7 +116,7 @@ class Images(Batches):
         images = images.reshape(-1, self.height, self.width, *(channels or [1]))
         edge = ((0, 0), (shift, shift), (shift, shift), (0, 0))
         padded = np.pad(images, edge, constant_values=fill)
-        self.pixels = torch.tensor(padded, device=device)  # (n, padded, padded, channels)
+        self.pixels = torch.from_numpy(padded).to(device)  # (n, padded, padded, channels)
         self.shift = shift
         self.flip = flip
 
