@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from amaranth.utils import ceil_log2
 
 from hw.cores.sliding_window import ring_depth
 from hw.cores.windows import Windows
@@ -216,10 +217,11 @@ class Window(Stage):
         """Beats that the line buffer holds; where windows leave as one beat, pixels before it."""
         if self.line_buffer:
             return self.line_buffer
-        windows = self.windows
-        if self.parallel:
-            return windows.enough + 2 - windows.least
-        return ring_depth(windows.enough + 2, self.channels, self.i_lanes)
+        if not self.parallel:
+            return ring_depth(self.windows.enough, self.channels, self.i_lanes)
+        # Pixels come while the last windows of a frame leave, as many as the next frame's first one
+        # waits for.
+        return 1 << max(1, ceil_log2(max(1, int(self.windows.lasts[0]) - 1)))
 
     @property
     def i_lanes(self) -> int:

@@ -17,7 +17,14 @@ from hw.cores.matrix_unit import ACCUMULATORS, STORAGE, TABLE
 from hw.cores.popcount import levels
 from hw.engine.image import weights_image
 from hw.pipeline import EngineLanes, Lanes, LayerLanes, Matrix, PlanError, Shared, Stage, pipeline
-from hw.resources import Resources, budgets, estimate, shell_resources, stage_resources
+from hw.resources import (
+    WEIGHTS_PORT,
+    Resources,
+    budgets,
+    estimate,
+    shell_resources,
+    stage_resources,
+)
 from hw.search import Search
 from hw.timing import Cycles, predict
 from sw.host.frames import frame_bytes
@@ -127,7 +134,8 @@ class Plan:
         """What is estimated around the pipeline."""
         width = self.network.input.bits if self.lanes.input == "pixels" else 1
         elements = self.network.type(self.network.input).elements
-        return shell_resources(self.board, elements, width, self.lanes.input_lanes)
+        shell = shell_resources(self.board, elements, width, self.lanes.input_lanes)
+        return shell + WEIGHTS_PORT if self.engine else shell
 
     @cached_property
     def resources(self) -> Resources:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 
 import numpy as np
+from amaranth.utils import ceil_log2
 
 from boards.catalogue import Board
 from hw.cores.matrix_unit import LUT_RAM
@@ -32,6 +33,7 @@ from hw.pipeline import (
 
 __all__ = [
     "FAMILIES",
+    "WEIGHTS_PORT",
     "Resources",
     "bram_width",
     "brams",
@@ -123,6 +125,9 @@ class _Tree:
 # The Zynq's shell, and what aligns frames that are no multiple of 8 bytes.
 _ZYNQ = Resources(luts=1080, ffs=700, lut_rams=200)
 _ALIGNER = Resources(luts=90, ffs=100)
+
+# What the shell takes more where frames come in batches, and weights from memory.
+WEIGHTS_PORT = Resources(luts=500, ffs=305, lut_rams=90)
 
 
 @dataclass(frozen=True)
@@ -487,20 +492,31 @@ def memory_cost(board: Board, width: int, depth: int) -> Resources:
     return Resources(luts=ram, lut_rams=ram)
 
 
+def _logic(board: Board, lut6: float, ffs: float) -> Resources:
+    """Control logic that takes so many LUT6; of LUT4 about 1.6 times as many."""
+    return Resources(luts=lut6 if board.lut_inputs == 6 else 1.6 * lut6, ffs=ffs)
+
+
 def _window_cost(stage: Window, board: Board) -> Resources:
-    bits = stage.lanes * stage.width
-    if not stage.parallel:
-        return memory_cost(board, bits, stage.depth) + Resources(luts=90, ffs=2 * bits + 60)
-    banks = memory_cost(board, stage.channels * stage.width, stage.columns)
-    return sum(
-        [banks] * (stage.depth // stage.columns + 1), Resources(luts=120 + bits, ffs=bits + 90)
-    )
+    bits, depth = stage.lanes * stage.width, stage.depth
+    control = 5 * np.log2(depth) + 15 * any(stage.padding)
+    if stage.parallel:
+        pixel, (rows, _) = stage.channels * stage.width, stage.kernel
+        lines = memory_cost(board, (rows - 1) * pixel, stage.columns)
+        fifo = memory_cost(board, pixel, depth)
+        ffs = bits + 22 + 3 * np.log2(depth)
+        return lines + fifo + _logic(board, float(20 + control), float(ffs))
+    small = depth <= FAMILIES[board.family].ram_most
+    luts = 33 + control + 3 * np.log2(stage.height * stage.columns) + bits * (small and depth > 64)
+    ffs = 14 + 6 * np.log2(depth) + bits * small
+    return memory_cost(board, bits, depth) + _logic(board, float(luts), float(ffs))
 
 
 def _pooling_cost(stage: Pooling, board: Board) -> Resources:
     bits = stage.lanes * stage.width
-    row = memory_cost(board, bits, stage.columns // stage.stride[1] * stage.beats)
-    return row + Resources(luts=50 + bits, ffs=bits + 40)
+    depth = 1 << ceil_log2(stage.beats) + ceil_log2(-(-stage.columns // stage.stride[1]))
+    row, results = memory_cost(board, bits, depth), memory_cost(board, bits, 2)
+    return row + results + _logic(board, 30 + bits, 15)
 
 
 def shell_resources(board: Board, elements: int, width: int, lanes: int) -> Resources:

@@ -10,6 +10,7 @@ from hw.engine.passes import tail
 from hw.engine.plan import EnginePlan
 from hw.pipeline import EngineLanes, PlanError
 from hw.plan import Plan
+from hw.resources import WEIGHTS_PORT
 from hw.search import Found, Search
 from sw.errors import PopstreamError
 from sw.network import Kind, Layer, Network, Pool
@@ -78,7 +79,8 @@ def share(
 
     def engine_beside(head: Found) -> EnginePlan:
         try:
-            return fit(behind, board, reserved=head.resources, share=luts, batch=batch)
+            reserved = head.resources + WEIGHTS_PORT
+            return fit(behind, board, reserved=reserved, share=luts, batch=batch)
         except PopstreamError as error:
             raise PlanError(str(error)) from error
 
