@@ -38,8 +38,8 @@ class SimulatedPynq(PynqDevice):
     def wait(self, timeout: float) -> bool:
         """As on the board, but the seconds are those of its own clock, and at most a hundredth."""
         cycles = round(min(timeout, WAIT_SECONDS) * 1e6 * self._fake.Clocks.fclk0_mhz)
-        seen = self.board.request("wait", cycles)
-        return super().wait(INTERRUPT_SECONDS if seen else 0)
+        # What was seen before it was cleared may still wait in the file.
+        return self.board.request("wait", cycles) and super().wait(INTERRUPT_SECONDS)
 
     def close(self) -> None:
         """Ends the simulation."""

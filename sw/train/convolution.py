@@ -44,7 +44,9 @@ class BinaryConv(nn.Module):
     def __init__(self, layer: description.Conv, channels: int, *, fill: float) -> None:
         super().__init__()
         shape = (layer.filters, channels, layer.kernel, layer.kernel)
-        weight = torch.empty(shape, memory_format=torch.channels_last)
+        # With one channel the formats are the same, and gradients come in the other one.
+        last = torch.channels_last if channels > 1 else torch.contiguous_format
+        weight = torch.empty(shape, memory_format=last)
         self.weight = nn.Parameter(weight.copy_(torch.empty(shape).uniform_(-START, START)))
         self.stride = layer.stride
         self.padding = layer.padding

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """sim.board: the host's library on simulated gateware, and what if one of the two dies."""
 
 import json

@@ -1,6 +1,7 @@
 """hw.shell.simulated: ports that fit the simulated boards; tests of sim.board use them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from amaranth.hdl import Module
@@ -38,6 +39,22 @@ class Wires(wiring.Component):
         return m
 
 
+class Weighted(wiring.Component):
+    i: In(stream.Signature(data.ArrayLayout(1, 8)))
+    weights: In(stream.Signature(64))
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [
+            self.o.payload.eq(self.i.payload.as_value() ^ self.weights.payload[:8]),
+            self.o.valid.eq(self.i.valid & self.weights.valid),
+            self.i.ready.eq(self.o.valid & self.o.ready),
+            self.weights.ready.eq(self.i.ready),
+        ]
+        return m
+
+
 def ports(verilog: str) -> dict[str, tuple[str, int]]:
     """Direction and width of each port of the module `shell`."""
     body = re.search(r"^module shell\(.*?^endmodule", verilog, re.M | re.S)[0]
@@ -62,6 +79,15 @@ def test_zynq():
     assert shell["hp_awready"] == ("input", 1)
     assert shell["hp_arid"] == ("output", 6)
     assert shell["hp_rdata"] == ("input", 64)
+    # Only what reads weights has the port for them.
+    assert set(shell) == {name for name in connected("zynq") if not name.startswith("hp2_")}
+
+
+def test_zynq_with_weights():
+    accelerator, identity = Weighted(), replace(IDENTITY, batch_frames=1, weight_words=1)
+    shell = ports(shell_verilog(SimulatedZynq(MemoryShell(accelerator, identity))))
+    assert shell["hp2_araddr"] == ("output", 32)
+    assert shell["hp2_rdata"] == ("input", 64)
     assert set(shell) == connected("zynq")
 
 
