@@ -212,6 +212,8 @@ class Build:
         args = self.args
         common = (self.network, self.board, self.clock_hz)
         input = args.input or "pixels"
+        if args.batch is not None and (args.plan or args.target_fps or args.fill):
+            raise PlanError("--batch is for layers that share: it goes with --share alone")
         if args.plan:
             self.plan = plan.from_json(args.plan, *common)
             if args.input and args.input != self.plan.lanes.input:
@@ -220,7 +222,7 @@ class Build:
             self.plan = plan.meet(*common, args.target_fps, input)
         elif args.fill is not None:
             self.plan = plan.fill(*common, args.fill, input)
-        elif args.share or args.batch:
+        elif args.share or args.batch is not None:
             self.plan = share(*common, batch=args.batch, input=input)
         else:
             whole = budgets(self.board)

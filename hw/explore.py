@@ -208,7 +208,9 @@ def main(argv: list[str] | None = None) -> int:
         network = load(Path(args.model) if is_file else zoo.path(args.model)).network
         limit = _limit(args, budgets(board))
         common = (network, board, clock_hz)
-        if args.share or args.batch:
+        if args.batch is not None and (args.target_fps or args.smallest):
+            raise PopstreamError("--batch is for layers that share: it goes with --share alone")
+        if args.share or args.batch is not None:
             return _shared(console, args, common, limit)
         search = plans.search(*common, args.input)
         try:
@@ -276,6 +278,10 @@ def _shared(console, args, common, limit) -> int:
     _, board, clock_hz = common
     if not 0 < args.efficiency <= 1:
         raise PopstreamError(f"--efficiency must be over 0 and at most 1, not {args.efficiency:g}")
+    if args.plot:
+        raise PopstreamError(
+            "--plot draws pipelines' Pareto front; of layers that share there is none"
+        )
     luts = min(0.75, limit.luts / budgets(board).luts)
     plan = share(*common, luts=luts, batch=args.batch, input=args.input)
     cycles, engine = plan.cycles, plan.engine.plan

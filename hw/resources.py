@@ -126,8 +126,9 @@ class _Tree:
 _ZYNQ = Resources(luts=1080, ffs=700, lut_rams=200)
 _ALIGNER = Resources(luts=90, ffs=100)
 
-# What the shell takes more where frames come in batches, and weights from memory.
-WEIGHTS_PORT = Resources(luts=500, ffs=305, lut_rams=90)
+# What the shell takes more where frames come in batches, and weights from memory, of which a buffer
+# of 128 words of 64 bits.
+WEIGHTS_PORT = Resources(luts=500, ffs=305, lut_rams=171)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def job_for(
     """The job, its input frames, and the golden model's values of every watched stream.
 
     Where layers share an engine, a frame of the job is a batch; a last batch that the images do not
-    fill is filled with the first of them.
+    fill is filled with them from the first on.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def job_for(
         Of the random stalls.
     """
     batch = plan.engine.frames if plan.engine else 1
-    images = np.concatenate([images, images[: -len(images) % batch]])
+    images = images[np.arange(-(-len(images) // batch) * batch) % len(images)]
     # What travels is the distance from the least value that there may be.
     values = {
         name: value.reshape(len(images) // batch, -1) - network.type(name).low

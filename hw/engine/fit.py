@@ -10,12 +10,12 @@ from hw.resources import Resources, budgets
 from sw.errors import PopstreamError
 from sw.network import Network
 
-__all__ = ["fit"]
+__all__ = ["MOST_FRAMES", "fit"]
 
 _SIMD = (16, 32, 64, 128, 256)
 _ROW_WORDS = 8
 _COLUMNS = (1, 2, 4)
-_MOST_FRAMES = 256
+MOST_FRAMES = 256
 
 
 def rough_cycles(plan: EnginePlan, efficiency: float = 1) -> float:
@@ -126,7 +126,7 @@ def fit(
                 if rate > best_rate * 1.001:
                     best, best_rate = plan, rate
                 frames += max(1, frames // 8)
-                if batch is not None or frames > _MOST_FRAMES:
+                if batch is not None or frames > MOST_FRAMES:
                     break
     if best is None:
         raise _too_big(network, board, reserved, share, depth, batch or 1)

@@ -5,7 +5,7 @@ engine that does all other layers.
 from dataclasses import replace
 
 from boards.catalogue import Board
-from hw.engine.fit import fit
+from hw.engine.fit import MOST_FRAMES, fit
 from hw.engine.passes import tail
 from hw.engine.plan import EnginePlan
 from hw.pipeline import EngineLanes, PlanError
@@ -58,20 +58,23 @@ def share(
     luts : float
         Of the part's LUTs and flip-flops, how much may be used.
     batch : int or None
-        Frames of a batch; None takes the best number.
+        Frames of a batch, 1..256; None takes the best number.
     input : str
         "pixels" or "bits".
 
     Raises
     ------
     PlanError
-        The board has no port for weights, or no engine fits, naming the layer and the numbers.
+        The board has no port for weights, the batch is out of its range, or no engine fits, naming
+        the layer and the numbers.
     """
     if board.shell.name != "zynq":
         raise PlanError(
             f"{board.name}: weights that do not fit the chip come from memory, and only the zynq "
             "shell reaches any"
         )
+    if batch is not None and not 1 <= batch <= MOST_FRAMES:
+        raise PlanError(f"a batch must be of 1..{MOST_FRAMES} frames, not {batch}")
     after = head_of(network)
     names = [node.name for node in network.nodes]
     front = Network(network.nodes[: names.index(after) + 1])

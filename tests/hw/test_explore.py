@@ -44,6 +44,10 @@ def test_layers_that_share(tmp_path, capsys):
     assert f"{made.cycles.per_frame:,} cycles a frame" in out and "with a word in 50%" in out
     for step in made.engine.plan.steps:
         assert f" {step.work.name} " in out
+    assert explore.main([*args, "--smallest"]) == 1
+    assert "--batch is for layers that share" in capsys.readouterr().err
+    assert explore.main([*args, "--plot", str(tmp_path / "plot.svg")]) == 1
+    assert "--plot draws" in capsys.readouterr().err
     assert explore.main([*args, "--efficiency", "0"]) == 1
     assert "--efficiency must be over 0" in capsys.readouterr().err
 

@@ -55,6 +55,21 @@ def test_a_plan_goes_to_a_file_and_back(tmp_path):
             plans.from_json(path, network, PYNQ, 100_000_000)
 
 
+@pytest.mark.parametrize("batch", [0, -1, 257])
+def test_batches_that_cannot_be(batch):
+    with pytest.raises(PlanError, match=f"1..256 frames, not {batch}"):
+        share(random_network("bvgg16", 1 / 16), PYNQ, 100_000_000, batch=batch)
+
+
+def test_few_images_fill_a_batch():
+    network = random_network("bvgg16", 1 / 32)
+    plan = share(network, PYNQ, 100_000_000, batch=5)
+    images = np.random.default_rng(0).integers(0, 256, (2, *network.input.shape))
+    job, frames, expected = job_for(plan, network, images, "", seed=1)
+    assert frames.tolist() == images[[0, 1, 0, 1, 0]].reshape(1, -1).tolist()
+    assert expected["output"].shape == (1, job.output.elements) == (1, 5)
+
+
 def test_only_where_weights_can_come_from():
     network = random_network("bvgg16", 1 / 16)
     with pytest.raises(PlanError, match="only the zynq shell"):
