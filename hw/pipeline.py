@@ -342,11 +342,14 @@ class Shared(Stage):
 
     def __str__(self) -> str:
         plan, products = self.plan, self.plan.products
+        lanes = f"{len(products)} layers share {plan.simd} x {plan.pe} lanes"
+        lanes += f" in batches of {plan.batch}"
+        if not plan.stream_words:
+            return f"{lanes}; all weights are on the chip"
         resident = sum(step.resident for step in products)
         megabits = plan.stream_words * PORT_BITS / 1e6
         return (
-            f"{len(products)} layers share {plan.simd} x {plan.pe} lanes in batches of "
-            f"{plan.batch}; weights of {resident} are on the chip, {megabits:,.2f} Mbit a batch "
+            f"{lanes}; weights of {resident} are on the chip, {megabits:,.2f} Mbit a batch "
             f"come from memory and bind {plan.timing.port_bound:.0%} of the time"
         )
 

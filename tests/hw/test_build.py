@@ -252,6 +252,9 @@ def test_a_wrong_cycle_fails_the_build(tmp_path, monkeypatch, capsys):
         (["--board", "ulx3s", "--shell", "zynq"], "unknown shell for ulx3s 'zynq'; known: serial"),
         (["--board", "pynq", "--baud", "9600"], "pynq's shell 'zynq' has no serial line"),
         (["--board", "pynq", "--plan", "nowhere.json"], "cannot read the plan nowhere.json"),
+        (["--board", "pynq", "--batch", "0"], "a batch must be of 1..256 frames, not 0"),
+        (["--board", "pynq", "--batch", "2", "--fill", "0.5"], "--batch is for layers that share"),
+        (["--board", "ulx3s", "--share"], "only the zynq shell reaches any"),
     ],
 )
 def test_mistakes_are_one_line(args, message, tmp_path, capsys):
